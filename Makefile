@@ -1,0 +1,34 @@
+# Everything happens in .venv; the only thing taken from the machine is a Python.
+PYTHON ?= python3
+VENV := .venv
+UV := $(VENV)/bin/uv
+UV_VERSION := 0.13.9
+
+.PHONY: up test check bench test-compose format migration clean
+
+up: $(VENV)/.installed  ## start the whole platform on this machine
+	@exec $(VENV)/bin/crawldock up
+
+# uv comes with pip when it is absent, at the version that the lock file has; then it keeps itself.
+$(VENV)/.installed: pyproject.toml uv.lock
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(UV) sync --frozen --quiet
+	@touch $@
+
+test: $(VENV)/.installed  ## the whole suite, on real SQLite, Postgres and Valkey
+	$(VENV)/bin/python -m pytest -n 2 tests
+
+check: $(VENV)/.installed  ## what a machine can hold of our conventions
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	@git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400 { print $$2 ": " $$1 " lines, 400 are allowed"; bad = 1 } END { exit bad }'
+
+format: $(VENV)/.installed  ## put the code into its usual form
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(VENV)/.installed  ## figures, each beside its peer's
+	$(VENV)/bin/python -m bench

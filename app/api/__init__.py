@@ -1,0 +1,1 @@
+"""The wire-compatible faces and what they share: parameters in, formats out."""

@@ -1,0 +1,117 @@
+"""What a request carries: query string, form or multipart body, credentials; decoded strictly as UTF-8.
+
+Starlette's own form parsing replaces bytes that are not UTF-8; here they are an error that names the
+parameter, and nothing is changed.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from app.auth import basic_user
+from app.errors import BadParameter, CrawldockError, TooLarge
+from app.settings import settings
+
+FORM_BYTES = 4 << 20  # of a body that is not an upload
+MOST_PARAMETERS = 10_000  # 1,000 jobs can be named in one call, ten times over
+
+
+@dataclass
+class Body:
+    """The parameters of a request by name, in the order sent, and the files of an upload.
+
+    A body that cannot be read is kept as ``problem`` until the sender has been authenticated: a bad
+    key with bad parameters is about the key (contract 2.1).
+    """
+
+    params: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)  # (file name, data)
+    key: str | None = None
+    problem: CrawldockError | None = None
+
+
+async def read_body(request: Request) -> Body:
+    """Read query string and body of a request; never raises a CrawldockError, see ``Body.problem``."""
+    body = Body(key=basic_user(request.headers.get("authorization")))
+    try:
+        _add(body, request.scope["query_string"])
+        if request.method == "POST":
+            await _read_form(body, request)
+    except CrawldockError as problem:
+        body.problem = problem
+    body.key = body.key or next(iter(body.params.pop("apikey", [])), None)
+    return body
+
+
+async def _read_form(body: Body, request: Request) -> None:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind == b"multipart/form-data":
+        await _read_multipart(body, request, options.get(b"boundary", b""))
+        return
+    data = b"".join([part async for part in _limited(request, FORM_BYTES)])
+    if data and kind not in (b"", b"application/x-www-form-urlencoded"):
+        raise BadParameter(f"unsupported content type: {kind.decode('latin-1')[:100]}; send a form")
+    _add(body, data)
+
+
+async def _read_multipart(body: Body, request: Request, boundary: bytes) -> None:
+    if not boundary:
+        raise BadParameter("malformed multipart body: no boundary")
+    # Latin-1 keeps every byte, so that fields can be decoded strictly below.
+    kind = b"multipart/form-data; charset=latin-1; boundary=" + boundary
+    headers = Headers(raw=[(b"content-type", kind)])
+    parser = MultiPartParser(headers, _limited(request, settings().upload_mb << 20), max_part_size=FORM_BYTES)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise BadParameter(f"malformed multipart body: {error.message}") from None
+    try:
+        for raw_name, value in form.multi_items():
+            name = _text(raw_name.encode("latin-1"), "a parameter's name")
+            if isinstance(value, UploadFile):
+                filename = _text((value.filename or "").encode("latin-1"), name)
+                body.files.setdefault(name, []).append((filename, await value.read()))
+            else:
+                _put(body, name, _text(value.encode("latin-1"), name))
+    finally:
+        await form.close()
+
+
+async def _limited(request: Request, limit: int) -> AsyncIterator[bytes]:  # type: ignore[misc]
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the request body is larger than {limit >> 20} MB")
+        yield part
+
+
+def _add(body: Body, form: bytes) -> None:
+    """Add the pairs of a URL-encoded form."""
+    for pair in form.split(b"&") if form else ():
+        raw_name, _, raw_value = pair.replace(b"+", b" ").partition(b"=")
+        if pair:
+            name = _text(unquote_to_bytes(raw_name), "a parameter's name")
+            _put(body, name, _text(unquote_to_bytes(raw_value), name))
+
+
+def _put(body: Body, name: str, value: str) -> None:
+    values = body.params.setdefault(name, [])
+    values.append(value)
+    if len(body.params) > MOST_PARAMETERS or len(values) > MOST_PARAMETERS:
+        raise BadParameter(f"more than {MOST_PARAMETERS} parameters")
+
+
+def _text(raw: bytes, name: str) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise BadParameter(f"invalid value for {name[:200]}: not UTF-8") from None
+    if "\0" in text:  # PostgreSQL cannot store it, and no argument of a process can hold it
+        raise BadParameter(f"invalid value for {name[:200]}: NUL character")
+    return text

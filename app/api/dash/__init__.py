@@ -1,0 +1,1 @@
+"""Face 1: the dash API below /api/ (contract 2-4)."""

@@ -1,0 +1,26 @@
+"""The dash face as an application of its own: its routes on one page, its errors in its envelope."""
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from app.api.dash import eggs, jobs, records, run, scrapyd, spiders, wire
+from app.errors import CrawldockError
+
+
+def create_face() -> FastAPI:
+    """The application to mount at /api."""
+    face = FastAPI(
+        title="Crawldock: the Scrapinghub API",
+        version="1",
+        description="Schedule, watch and stop Scrapy spiders; read what they found. "
+        "HTTP Basic with the API key as user name and an empty password, or `apikey=KEY`.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    for module in (run, jobs, spiders, scrapyd, eggs, records):
+        face.include_router(module.router)
+    face.add_exception_handler(CrawldockError, wire.render_error)
+    face.add_exception_handler(HTTPException, wire.render_http_error)
+    face.add_exception_handler(Exception, wire.render_crash)
+    return face

@@ -1,0 +1,144 @@
+"""The one Celery object, queue and priority mapping, and the messages that the API side sends.
+
+A message is only a wake-up: it may be lost, late or doubled, and the row decides. So a broker that is
+down never fails a request; it is logged, and the reconciler sends the wake-up again.
+"""
+
+import logging
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange, Producer, Queue
+from sqlalchemy.orm import Session
+
+from app.db import after_commit
+from app.settings import settings
+
+log = logging.getLogger(__name__)
+
+RUNS, BUILDS = "runs", "builds"
+# Tells a runner to look at its row now. The default of this signal is to be ignored, so it does no
+# harm to whatever process a late or misdirected one reaches.
+LOOK_NOW = "SIGURG"
+RETRY_SECONDS = 2.0  # after a failure no message is tried for so long: requests must not queue behind time-outs
+
+
+def celery_priority(priority: int) -> int:
+    """The priority of the message for a job of ``priority`` (0 lowest … 4 highest): on Redis 0 is the highest."""
+    return 4 - priority
+
+
+def make_celery(broker_url: str | None) -> Celery:
+    """The Celery application; design 5 has the reason of each setting."""
+    app = Celery("crawldock")
+    app.conf.update(
+        broker_url=broker_url or "redis://127.0.0.1:6379/0",
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in (RUNS, BUILDS)],
+        task_default_queue=RUNS,
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2,
+        broker_transport_options={
+            "priority_steps": [0, 1, 2, 3, 4],
+            "queue_order_strategy": "priority",
+            "sep": ":",
+            "visibility_timeout": 3600,
+            "socket_connect_timeout": 2,
+            "socket_timeout": 10,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+        event_queue_expires=60,
+        worker_send_task_events=False,
+    )
+    return app
+
+
+celery = make_celery(settings().redis_url)
+
+
+class _Sender:
+    """One held producer: taking one from the pool for each message costs more than twice as much."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._not_before = 0.0
+
+    def send(self, task: str, args: list[Any], queue: str, priority: int) -> None:
+        with self._lock:
+            if time.monotonic() < self._not_before:
+                return
+            try:
+                if self._producer is None:
+                    connection = celery.connection_for_write()
+                    connection.ensure_connection(max_retries=1, timeout=2)
+                    self._producer = celery.amqp.Producer(connection.channel(), auto_declare=False)
+                celery.send_task(
+                    task, args, queue=queue, priority=priority, producer=self._producer, retry=False
+                )
+            except Exception as error:
+                # Whatever the transport raises: the row is stored, the reconciler sends again.
+                log.warning("no message for %s: the broker does not answer (%s)", task, type(error).__name__)
+                self._forget()
+                self._not_before = time.monotonic() + RETRY_SECONDS
+
+    def _forget(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                producer.connection.release()
+            except Exception as error:
+                log.debug("releasing a dead connection: %s", error)
+
+    def reset(self) -> None:
+        """Forget what was inherited over a fork."""
+        self._lock = threading.Lock()
+        self._producer = None
+
+
+_sender = _Sender()
+reset = _sender.reset
+
+
+def wake(priority: int) -> None:
+    """Tell one worker with a free slot that there may be a job to claim."""
+    _sender.send("run_job", [], RUNS, celery_priority(priority))
+
+
+def wake_after_commit(session: Session, priority: int) -> None:
+    """``wake`` once the row is there for the worker to see."""
+    after_commit(session, partial(wake, priority))
+
+
+def build(version_id: int) -> None:
+    """Tell a builder that the version waits."""
+    _sender.send("build_version", [version_id], BUILDS, 0)
+
+
+def revoke(task_id: str) -> None:
+    """Revoke the running Celery task: its runner looks at its row at once and sees that stop was asked for."""
+    try:
+        celery.control.revoke(task_id, terminate=True, signal=LOOK_NOW)
+    except Exception as error:
+        # The runner's next heartbeat sees the row all the same.
+        log.warning("revoke of %s not sent: %s", task_id, type(error).__name__)
+
+
+def alive() -> bool:
+    """Does the broker answer?"""
+    try:
+        with celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+        return True
+    except Exception:
+        return False

@@ -1,0 +1,50 @@
+"""Records ⇄ one compressed chunk. Pure, no I/O.
+
+A chunk is two zstd frames, each behind its length (4 bytes, big endian): the receive times of the
+records (64-bit little-endian milliseconds, each minus the one before it), then the records as JSON
+lines, exactly as they were written. Times and lines are apart because each compresses best among
+its own kind, and because most readers never want the times.
+"""
+
+import struct
+from array import array
+from collections.abc import Sequence
+
+import zstandard
+
+LEVEL = 3  # 0.15-0.2 of typical items at several hundred MB/s
+_LENGTH = struct.Struct(">I")
+
+
+def pack(times: Sequence[int], lines: Sequence[bytes]) -> bytes:
+    """One chunk of ``lines`` (JSON without newlines), ``times[i]`` being the receive time of ``lines[i]``."""
+    deltas = array("q", (now - before for before, now in zip((0, *times), times, strict=False)))
+    # A compressor is not safe to share between threads and cheap to make.
+    compressor = zstandard.ZstdCompressor(level=LEVEL)
+    parts = (compressor.compress(deltas.tobytes()), compressor.compress(b"\n".join(lines)))
+    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+
+
+def _part(chunk: bytes, wanted: int) -> bytes:
+    start = 0
+    for _ in range(wanted):
+        start += _LENGTH.size + _LENGTH.unpack_from(chunk, start)[0]
+    (length,) = _LENGTH.unpack_from(chunk, start)
+    start += _LENGTH.size
+    return zstandard.ZstdDecompressor().decompress(chunk[start : start + length])
+
+
+def lines(chunk: bytes) -> list[bytes]:
+    """The records of a chunk, one JSON line each, without newlines."""
+    return _part(chunk, 1).split(b"\n")
+
+
+def times(chunk: bytes) -> list[int]:
+    """The receive times of a chunk's records, in ms."""
+    deltas = array("q")
+    deltas.frombytes(_part(chunk, 0))
+    result, time = [], 0
+    for delta in deltas:
+        time += delta
+        result.append(time)
+    return result

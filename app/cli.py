@@ -1,0 +1,187 @@
+"""The command line: `crawldock …`. Every command reads the same settings."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from app.errors import BadSettings, CrawldockError
+
+cli = typer.Typer(
+    name="crawldock",
+    help="Run Scrapy spiders behind the Scrapinghub HTTP API. Settings are environment variables: see README.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+projects_cli = typer.Typer(help="Create and list projects.", no_args_is_help=True)
+keys_cli = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+cli.add_typer(projects_cli, name="projects")
+cli.add_typer(keys_cli, name="keys")
+
+
+@cli.command()
+def up() -> None:
+    """Run the whole platform on this machine until Ctrl-C: database, broker, API, worker, scheduler."""
+    from app import embedded, logs
+
+    logs.configure("up")
+    embedded.up()
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the present tables; make CRAWLDOCK_API_KEY, if set, a valid admin key."""
+    from app import logs, migrations
+
+    logs.configure("migrate")
+    migrations.migrate()
+    migrations.admin_key(make=False)
+
+
+@cli.command()
+def api() -> None:
+    """Serve the HTTP API."""
+    import uvicorn
+
+    from app import logs
+    from app.settings import settings
+
+    logs.configure("api")
+    uvicorn.run(
+        "app.main:app",
+        host=settings().host,
+        port=settings().port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _celery(process: str, *options: str) -> None:
+    from app.settings import settings
+
+    if settings().redis_url is None:
+        raise BadSettings(f"REDIS_URL: must be set for `crawldock {process}`")
+    name = f"{process}-{os.getpid()}@%h"  # several of them may run on one machine
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "celery", "-A", "worker.tasks", "--quiet", "worker", "-n", name,
+         "--without-gossip", "--without-mingle", "--heartbeat-interval", "4", *options],
+    )  # fmt: skip
+
+
+@cli.command()
+def worker() -> None:
+    """Run jobs, CRAWLDOCK_SLOTS at once. Any number of workers may run, on any number of machines."""
+    from app.settings import settings
+
+    _celery("worker", "-Q", "runs", "-c", str(settings().slots))
+
+
+@cli.command()
+def scheduler() -> None:
+    """Build deployed versions and repair what failures leave behind. Two of them do no harm."""
+    _celery("scheduler", "-Q", "builds", "--pool", "threads", "-c", "4")
+
+
+@cli.command()
+def deploy_example() -> None:
+    """Deploy the example project as project 123 to the running platform."""
+    from app import example, migrations
+    from app.settings import settings
+
+    key = migrations.admin_key(make=False)
+    if key is None:
+        raise BadSettings("CRAWLDOCK_API_KEY: must be set, no key is kept in the data directory")
+    _create_project(example.NAME, example.PROJECT, quiet=True)
+    deployed = example.deploy(settings().url, key)
+    typer.echo(f"project {example.PROJECT} {'deployed' if deployed else 'is deployed already'}")
+
+
+def _create_project(name: str, project_id: int | None, quiet: bool = False) -> None:
+    from app.db import transaction
+    from app.errors import NameTaken
+    from app.services import projects
+
+    try:
+        with transaction() as session:
+            created = projects.create(session, name, project_id)
+    except NameTaken:
+        if not quiet:
+            raise
+    else:
+        typer.echo(f"project {created} created")
+
+
+@projects_cli.command("create")
+def create_project(
+    name: str,
+    project_id: Annotated[int | None, typer.Option("--id", help="Its number; the next free one if not given.")] = None,
+) -> None:
+    """Create a project."""
+    _create_project(name, project_id)
+
+
+@projects_cli.command("list")
+def list_projects() -> None:
+    """List projects: number, name, current version."""
+    from app.db import reading
+    from app.services import projects
+
+    with reading() as session:
+        for row in projects.listing(session):
+            typer.echo(f"{row.id}\t{row.name}\t{row.version or '-'}")
+
+
+@keys_cli.command("create")
+def create_key(
+    name: str,
+    project: Annotated[list[int] | None, typer.Option(help="A project it may touch; repeat for more.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="It may touch every project.")] = False,
+    key: Annotated[str | None, typer.Option(help="The key itself; a random one if not given.")] = None,
+) -> None:
+    """Create an API key and print it, this once."""
+    from app.db import transaction
+    from app.services import apikeys
+
+    with transaction() as session:
+        value = apikeys.create(session, name, projects=project or (), admin=admin, value=key)
+    typer.echo(value)
+
+
+@keys_cli.command("list")
+def list_keys() -> None:
+    """List keys: name, what they may touch, whether they were revoked."""
+    from app.db import reading
+    from app.services import apikeys
+
+    with reading() as session:
+        for key, ids in apikeys.listing(session):
+            rights = "admin" if key.admin else f"projects {', '.join(map(str, ids)) or 'none'}"
+            typer.echo(f"{key.name}\t{rights}\t{'revoked' if key.revoked_time else 'valid'}")
+
+
+@keys_cli.command("revoke")
+def revoke_key(name: str) -> None:
+    """Make a key invalid from now on."""
+    from app.db import transaction
+    from app.services import apikeys
+
+    with transaction() as session:
+        apikeys.revoke(session, name)
+    typer.echo(f"key {name} revoked")
+
+
+def main() -> None:
+    """The entry point: our own errors are one line, not a traceback."""
+    try:
+        cli()
+    except CrawldockError as error:
+        typer.echo(f"crawldock: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

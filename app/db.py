@@ -1,0 +1,126 @@
+"""The database: one engine per process, short transactions, and callbacks after commit."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, cast
+
+import orjson
+from sqlalchemy import BigInteger, CursorResult, Engine, Executable, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
+
+from app.settings import settings
+
+BUSY_SECONDS = 30  # how long a SQLite writer waits for another one
+
+# SQLite lets one writer in and makes the others poll with growing sleeps. Within a process a lock
+# hands over at once, so threads queue here and only processes meet at the file.
+_one_writer = threading.Lock()
+
+
+class now_ms(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
+    """The database's clock, integer milliseconds since 1970. Leases are compared on it alone."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "sqlite")
+def _now_sqlite(element: now_ms, compiler: Any, **kw: Any) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+@compiles(now_ms, "postgresql")
+def _now_postgresql(element: now_ms, compiler: Any, **kw: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for ``url`` with the settings that the platform relies on (design: traps of SQLite)."""
+    if not url.startswith("sqlite"):
+        return create_engine(
+            url, json_serializer=_dumps, json_deserializer=orjson.loads, pool_pre_ping=True,
+            pool_size=20, max_overflow=40,
+        )  # fmt: skip
+    engine = create_engine(
+        url, json_serializer=_dumps, json_deserializer=orjson.loads,
+        pool_size=20, max_overflow=40,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that writes begins as a writer: a reader that turns writer fails at once
+        # (BUSY_SNAPSHOT) when somebody wrote in between.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+@lru_cache
+def engine() -> Engine:
+    """The engine of this process."""
+    if settings().database_url is None:
+        settings().data_dir.mkdir(parents=True, exist_ok=True)
+    return make_engine(settings().database)
+
+
+def forget_connections() -> None:
+    """Drop the connections inherited over a fork; the parent still uses them."""
+    engine().dispose(close=False)
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A transaction that only reads."""
+    with Session(engine()) as session:
+        yield session
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """A transaction that writes: commits at the end, then runs what ``after_commit`` collected.
+
+    An exception rolls back and drops the callbacks. Sync endpoints open it in their own body, never
+    as a dependency: a dependency is entered and left in different threads of the pool, and with all
+    of them waiting for the writer, the writer would wait for one of them.
+    """
+    bind = engine()
+    alone = bind.dialect.name == "sqlite"
+    if alone:
+        _one_writer.acquire()
+    try:
+        with Session(bind.execution_options(writes=True)) as session:
+            yield session
+            session.commit()
+            callbacks = session.info.pop("after_commit", [])
+    finally:
+        if alone:
+            _one_writer.release()
+    for callback in callbacks:
+        callback()
+
+
+def after_commit(session: Session, callback: Callable[[], None]) -> None:
+    """Run ``callback`` once the transaction of ``session`` has been committed; never after a rollback."""
+    session.info.setdefault("after_commit", []).append(callback)
+
+
+def execute(session: Session, statement: Executable) -> "CursorResult[Any]":
+    """Execute an INSERT, UPDATE or DELETE; its row count tells who won."""
+    return cast("CursorResult[Any]", session.execute(statement))

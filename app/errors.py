@@ -1,0 +1,69 @@
+"""The exception tree; each face renders it in its wire's form. Nothing here knows HTTP.
+
+CrawldockError
+├── BadSettings            an environment variable has a bad value
+├── BadParameter           a parameter is missing, malformed or out of range
+├── NotAuthenticated       no key, or a wrong one
+├── NoAccess               a good key without rights on the project
+├── Refused                well formed, but a rule says no
+│   ├── AlreadyScheduled   a job with the same spider and arguments is pending or running
+│   └── NameTaken          a project or key of that name or id exists
+├── NotFound               no such thing
+├── TooLarge               the request body is over the limit
+└── DeployFailed           a version could not be built; the message holds the log or traceback
+"""
+
+
+class CrawldockError(Exception):
+    """Root of all errors that a user may see; str() is a sentence for them."""
+
+
+class BadSettings(CrawldockError):
+    """An environment variable has a bad value."""
+
+
+class BadParameter(CrawldockError):
+    """A parameter is missing, malformed or out of range."""
+
+
+class NotAuthenticated(CrawldockError):
+    """No key, or a wrong one."""
+
+
+class NoAccess(CrawldockError):
+    """A good key without rights on the project."""
+
+    def __init__(self, user: str, project: int) -> None:
+        super().__init__(f"User '{user}' doesn't have access to project {project}")
+
+
+class Refused(CrawldockError):
+    """The request is well formed, but a rule says no."""
+
+
+class AlreadyScheduled(Refused):
+    """A job with the same spider and arguments is pending or running.
+
+    Attributes:
+        spider: the spider's name, for the faces whose wording differs.
+    """
+
+    def __init__(self, spider: str) -> None:
+        super().__init__(f"Spider '{spider}' already scheduled")
+        self.spider = spider
+
+
+class NameTaken(Refused):
+    """A project or key of that name or id exists."""
+
+
+class NotFound(CrawldockError):
+    """No such thing."""
+
+
+class TooLarge(CrawldockError):
+    """The request body is over the limit."""
+
+
+class DeployFailed(CrawldockError):
+    """A version could not be built; the message holds the log or the traceback."""

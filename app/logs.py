@@ -1,0 +1,16 @@
+"""The platform's own log: one line per event on stderr, named after the process."""
+
+import logging
+
+from app.settings import settings
+
+
+def configure(process: str) -> None:
+    """Set up logging of this process; ``process`` stands in each line."""
+    level = settings().log_level.upper()
+    logging.basicConfig(
+        level=level, format=f"%(asctime)s {process:<9} %(levelname)-7s %(message)s", force=True
+    )
+    # What libraries tell at INFO is for their own authors, except that a server is up.
+    for chatty in ("alembic", "celery", "kombu", "httpx", "httpcore", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,0 +1,18 @@
+"""What all tables share: constraint names, so that migrations can name what they drop, and the big key."""
+
+from sqlalchemy import BigInteger, Integer
+from sqlmodel import SQLModel
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+# A 64-bit key; SQLite only counts up a column whose type is exactly INTEGER.
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Table(SQLModel):
+    """Base of all tables."""

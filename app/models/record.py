@@ -1,0 +1,34 @@
+"""Items, log entries and requests of jobs, in compressed chunks."""
+
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, LargeBinary
+from sqlmodel import Field
+
+from app.models.base import BigKey, Table
+
+
+class Kind(StrEnum):
+    """What a record is; the words of the storage API (contract 6.16-6.18)."""
+
+    ITEMS = "items"
+    LOGS = "logs"
+    REQUESTS = "requests"
+
+
+class Chunk(Table, table=True):
+    """Records ``first`` … ``first + count - 1`` of one kind of one job; ``app.chunks`` has the format.
+
+    The primary key makes a retried write of the same records a conflict, never a second copy.
+    """
+
+    __tablename__ = "chunk"
+
+    job_id: int = Field(primary_key=True, sa_type=BigKey, foreign_key="job.id", ondelete="CASCADE")
+    kind: str = Field(primary_key=True, max_length=10)
+    first: int = Field(primary_key=True)
+    count: int
+    first_time: int = Field(sa_type=BigInteger)  # ms, receive time of the first record
+    last_time: int = Field(sa_type=BigInteger)  # ms, of the last
+    size: int  # bytes before compression
+    data: bytes = Field(sa_type=LargeBinary)

@@ -1,0 +1,124 @@
+"""API keys: make, list, revoke, look up."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from sqlmodel import col
+
+from app.db import execute, now_ms
+from app.errors import BadParameter, NameTaken, NotFound
+from app.models import ApiKey, KeyProject, Project
+
+
+def digest(key: str) -> str:
+    """What is stored of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def create(
+    session: Session,
+    name: str,
+    *,
+    projects: Sequence[int] = (),
+    admin: bool = False,
+    value: str | None = None,
+) -> str:
+    """Make a key and return it; this is the only moment it is known in clear.
+
+    Raises:
+        BadParameter: the name is empty or too long, or the value is not 16 to 128 letters, digits, - or _.
+        NotFound: a project does not exist.
+        NameTaken: a key of that name, or the very key, exists.
+    """
+    if not 1 <= len(name) <= 100:
+        raise BadParameter("a key's name has 1 to 100 characters")
+    # 32 hex digits: what every client has seen as a key (contract 2.1).
+    value = secrets.token_hex(16) if value is None else value
+    if not (16 <= len(value) <= 128 and value.isascii() and value.replace("-", "").replace("_", "").isalnum()):
+        raise BadParameter("a key has 16 to 128 letters, digits, - or _")
+    for project in projects:
+        if session.get(Project, project) is None:
+            raise NotFound(f"project {project} does not exist")
+    try:
+        row = insert(ApiKey).values(name=name, hash=digest(value), admin=admin, created_time=now_ms())
+        key_id = session.execute(row.returning(col(ApiKey.id))).scalar_one()
+    except IntegrityError:
+        raise NameTaken(f"a key named {name!r}, or this very key, exists") from None
+    for project in dict.fromkeys(projects):
+        session.execute(insert(KeyProject).values(key_id=key_id, project_id=project))
+    return value
+
+
+def ensure_admin(session: Session, value: str) -> None:
+    """Make ``value`` a valid admin key; the key named ``admin`` of an earlier value is replaced by it."""
+    row = session.execute(select(ApiKey).where(col(ApiKey.hash) == digest(value))).scalar_one_or_none()
+    if row is not None and row.admin and row.revoked_time is None:
+        return
+    changed = execute(
+        session,
+        update(ApiKey)
+        .where(col(ApiKey.name) == "admin")
+        .values(hash=digest(value), admin=True, revoked_time=None),
+    )
+    if changed.rowcount == 0:
+        create(session, "admin", admin=True, value=value)
+
+
+def revoke(session: Session, name: str) -> None:
+    """Make the key invalid from now on.
+
+    Raises:
+        NotFound: there is no valid key of that name.
+    """
+    changed = execute(
+        session,
+        update(ApiKey)
+        .where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
+        .values(revoked_time=now_ms()),
+    )
+    if changed.rowcount == 0:
+        raise NotFound(f"there is no valid key named {name!r}")
+
+
+def listing(session: Session) -> list[tuple[ApiKey, list[int]]]:
+    """All keys by name, each with the ids of its projects."""
+    keys = session.scalars(select(ApiKey).order_by(col(ApiKey.name))).all()
+    return [(key, list(session.scalars(_projects(key.id)))) for key in keys]
+
+
+def _projects(key_id: int | None) -> Any:
+    return (
+        select(col(KeyProject.project_id))
+        .where(col(KeyProject.key_id) == key_id)
+        .order_by(col(KeyProject.project_id))
+    )
+
+
+def find(session: Session, value: str) -> Row[Any] | None:
+    """The valid key ``value``: ``id``, ``name``, ``admin``; None when there is none."""
+    return session.execute(
+        select(col(ApiKey.id), col(ApiKey.name), col(ApiKey.admin)).where(
+            col(ApiKey.hash) == digest(value), col(ApiKey.revoked_time).is_(None)
+        )
+    ).one_or_none()
+
+
+def projects_of(session: Session, key_id: int, admin: bool) -> list[int]:
+    """Ids of the projects that the key may touch, in order."""
+    if admin:
+        return [id_ for id_ in session.scalars(select(col(Project.id)).order_by(col(Project.id))) if id_]
+    return list(session.scalars(_projects(key_id)))
+
+
+def may_touch(session: Session, key_id: int, admin: bool, project_id: int) -> bool:
+    """Does the project exist, and may the key touch it? One question, so that neither answer leaks."""
+    statement = select(col(Project.id)).where(col(Project.id) == project_id)
+    if not admin:
+        member = select(col(KeyProject.project_id)).where(col(KeyProject.key_id) == key_id)
+        statement = statement.where(col(Project.id).in_(member))
+    return session.scalar(statement) is not None

@@ -1,0 +1,172 @@
+"""The read side of jobs: filters, pages, streams, counts; and tags of what a filter selects."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy.orm import Session
+from sqlmodel import col
+
+from app.db import execute, now_ms, reading
+from app.keys import JobKey
+from app.models import Job, JobState, JobTag, Spider
+from app.services import jobs
+
+LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
+BATCH = 1000  # jobs that a stream reads at once
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs of a project (contract 3.1); an empty field does not narrow."""
+
+    project: int
+    keys: Sequence[JobKey] = ()
+    spider: str | None = None
+    states: Sequence[JobState] = ()
+    has_tag: Sequence[str] = ()
+    lacks_tag: Sequence[str] = ()
+
+    @property
+    def narrows(self) -> bool:
+        """Does it select less than the whole project?"""
+        return bool(self.keys or self.spider is not None or self.states or self.has_tag or self.lacks_tag)
+
+
+COLUMNS = (
+    col(Job.id),
+    col(Job.number),
+    col(Spider.number).label("spider_number"),
+    col(Spider.name).label("spider"),
+    col(Spider.type).label("spider_type"),
+    *(
+        getattr(Job, name)
+        for name in (
+            "project_id", "state", "close_reason", "spider_args", "priority", "version", "state_time",
+            "running_time", "updated_time", "touched_time", "items", "pages", "logs", "errors",
+        )
+    ),
+)  # fmt: skip
+
+
+def _tagged(tags: Sequence[str]) -> Any:
+    return exists().where(col(JobTag.job_id) == col(Job.id), col(JobTag.tag).in_(tags))
+
+
+def _where(session: Session, wanted: Filter) -> Any:
+    conditions = [col(Job.project_id) == wanted.project, col(Job.state).in_(wanted.states or LIVE)]
+    if wanted.keys:
+        ids = (jobs.find(session, key) for key in wanted.keys)
+        conditions.append(col(Job.id).in_([found for found in ids if found is not None]))
+    if wanted.spider is not None:
+        spider = session.scalar(
+            select(col(Spider.id)).where(
+                col(Spider.project_id) == wanted.project, col(Spider.name) == wanted.spider
+            )
+        )
+        conditions.append(col(Job.spider_id) == (spider or 0))
+    if wanted.has_tag:
+        conditions.append(_tagged(wanted.has_tag))
+    if wanted.lacks_tag:
+        conditions.append(~_tagged(wanted.lacks_tag))
+    return and_(*conditions)
+
+
+def _select(condition: Any) -> Select[Any]:
+    """Rows of ``COLUMNS``, the newest first: by the time they entered their state (contract 3.3)."""
+    return (
+        select(*COLUMNS, (now_ms() - col(Job.touched_time)).label("elapsed"))
+        .join(Spider, col(Spider.id) == col(Job.spider_id))
+        .where(condition)
+        .order_by(col(Job.state_time).desc(), col(Job.id).desc())
+    )
+
+
+def count(session: Session, wanted: Filter) -> int:
+    """How many jobs the filter selects."""
+    return session.scalar(select(func.count()).select_from(Job).where(_where(session, wanted))) or 0
+
+
+def page(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[Row[Any]]:
+    """At most ``limit`` jobs after the first ``offset``; jobs asked for by key come in the order asked."""
+    rows = session.execute(_select(_where(session, wanted)).limit(limit).offset(offset)).all()
+    if wanted.keys:
+        place = {key: position for position, key in enumerate(wanted.keys)}
+        rows = sorted(rows, key=lambda row: place[key_of(row)])
+    return rows
+
+
+def last_offset(session: Session, wanted: Filter, limit: int) -> int:
+    """The offset of the last ``limit`` jobs."""
+    return max(count(session, wanted) - limit, 0)
+
+
+def key_of(row: Row[Any]) -> JobKey:
+    """The key of a row of ``COLUMNS``."""
+    return JobKey(row.project_id, row.spider_number, row.number)
+
+
+def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
+    """The tags of each job that has any, in the order they were added."""
+    found: dict[int, list[str]] = {}
+    statement = select(col(JobTag.job_id), col(JobTag.tag)).where(col(JobTag.job_id).in_(ids))
+    for job_id, tag in session.execute(statement.order_by(col(JobTag.job_id), col(JobTag.position))):
+        found.setdefault(job_id, []).append(tag)
+    return found
+
+
+def stream(wanted: Filter, limit: int, offset: int) -> Iterator[tuple[Row[Any], list[str]]]:
+    """Every job of the filter with its tags, in constant memory.
+
+    Each batch is a short transaction of its own that begins after the last row of the one before: no
+    transaction stays open while a client reads slowly, and no offset is counted again and again.
+    """
+    after: Any = literal(True)
+    while limit > 0:
+        with reading() as session:
+            condition = and_(_where(session, wanted), after)
+            rows = session.execute(_select(condition).limit(min(limit, BATCH)).offset(offset)).all()
+            tags = tags_of(session, [row.id for row in rows])
+        if wanted.keys:
+            place = {key: position for position, key in enumerate(wanted.keys)}
+            rows = sorted(rows, key=lambda row: place[key_of(row)])
+        for row in rows:
+            yield row, tags.get(row.id, [])
+        if len(rows) < min(limit, BATCH):
+            return
+        limit, offset, last = limit - len(rows), 0, rows[-1]
+        after = or_(
+            col(Job.state_time) < last.state_time,
+            and_(col(Job.state_time) == last.state_time, col(Job.id) < last.id),
+        )
+
+
+def update_tags(
+    session: Session, wanted: Filter, limit: int, offset: int, add: Sequence[str], remove: Sequence[str]
+) -> int:
+    """Remove, then add tags on the jobs of the filter; returns how many it selects (contract 3.5).
+
+    The filter may ask for the very tags that change, so the ids are written down first.
+    """
+    newest = _select(_where(session, wanted)).with_only_columns(col(Job.id)).limit(limit).offset(offset)
+    ids = list(session.scalars(newest))
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        session.execute(
+            update(Job).where(col(Job.id).in_(batch)).values(touched_time=now_ms()),
+        )
+        if remove:
+            execute(
+                session,
+                delete(JobTag).where(col(JobTag.job_id).in_(batch), col(JobTag.tag).in_(remove)),
+            )
+        for tag in dict.fromkeys(add):
+            last = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(
+                col(JobTag.job_id) == col(Job.id)
+            )
+            lacking = select(col(Job.id), literal(tag), last.scalar_subquery()).where(
+                col(Job.id).in_(batch), ~_tagged([tag])
+            )
+            execute(session, insert(JobTag).from_select(["job_id", "tag", "position"], lacking))
+    return len(ids)

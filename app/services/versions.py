@@ -1,0 +1,271 @@
+"""Deployed versions and dependency eggs: store, build, make current, delete."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy.orm import Session
+from sqlmodel import col
+
+from app import broker
+from app.db import after_commit, execute, now_ms
+from app.errors import NotFound, Refused
+from app.models import Project, ProjectEgg, Version, VersionFile, VersionState
+from app.services import projects
+
+LEASE_MS = 30_000  # a builder not heard of for so long is gone
+MAIN_EGG = "__main__"  # contract 4.6
+LOG_LENGTH = 200_000  # characters of a build's log that are kept, the last ones
+
+
+def add(
+    session: Session,
+    project_id: int,
+    name: str,
+    eggs: Sequence[tuple[str, bytes]],
+    *,
+    requirements: str,
+    stack: str | None,
+    by: str,
+) -> int:
+    """Store a version and announce it to a builder after commit; returns its id.
+
+    Args:
+        eggs: the project's own as ``MAIN_EGG``, then dependency eggs under their own names.
+    """
+    statement = insert(Version).values(
+        project_id=project_id, name=name, state=VersionState.PENDING, requirements=requirements,
+        stack=stack, spiders=[], created_by=by, created_time=now_ms(), log="",
+    )  # fmt: skip
+    version_id: int = session.execute(statement.returning(col(Version.id))).scalar_one()
+    rows = [
+        {"version_id": version_id, "name": egg, "sha256": hashlib.sha256(data).hexdigest(), "data": data}
+        for egg, data in eggs
+    ]
+    session.execute(insert(VersionFile), rows)
+    after_commit(session, partial(broker.build, version_id))
+    return version_id
+
+
+def claim_build(session: Session, version_id: int) -> Version | None:
+    """pending -> building: take the version, or None when somebody else has."""
+    changed = execute(
+        session,
+        update(Version)
+        .where(col(Version.id) == version_id, col(Version.state) == VersionState.PENDING)
+        .values(state=VersionState.BUILDING, lease_time=now_ms() + LEASE_MS),
+    )
+    return session.get(Version, version_id) if changed.rowcount == 1 else None
+
+
+def _building(version_id: int) -> Any:
+    return (col(Version.id) == version_id) & (col(Version.state) == VersionState.BUILDING)
+
+
+def log(session: Session, version_id: int, text: str) -> bool:
+    """Store the build's output so far and extend the lease; False: the build is no longer ours."""
+    values = {"log": text[-LOG_LENGTH:], "lease_time": now_ms() + LEASE_MS}
+    return execute(session, update(Version).where(_building(version_id)).values(values)).rowcount == 1
+
+
+def activate(session: Session, version_id: int, settings_module: str, spiders: Sequence[str]) -> bool:
+    """building -> ready, and the project's version unless a newer deploy is; False: no longer ours.
+
+    An earlier version of the same name is replaced.
+    """
+    row = execute(
+        session,
+        update(Version)
+        .where(_building(version_id))
+        .values(
+            state=VersionState.READY, settings_module=settings_module, spiders=list(spiders), lease_time=None
+        )
+        .returning(col(Version.project_id), col(Version.name)),
+    ).one_or_none()
+    if row is None:
+        return False
+    _delete(session, row.project_id, row.name, col(Version.id) < version_id)
+    newest = execute(
+        session,
+        update(Project)
+        .where(
+            col(Project.id) == row.project_id,
+            or_(col(Project.version_id).is_(None), col(Project.version_id) < version_id),
+        )
+        .values(version_id=version_id),
+    )
+    if newest.rowcount == 1:
+        projects.set_deployed(session, row.project_id, spiders)
+    return True
+
+
+def fail(session: Session, version_id: int, error: str) -> bool:
+    """building -> failed; the project's version stays what it was."""
+    values = {"state": VersionState.FAILED, "error": error[-LOG_LENGTH:], "lease_time": None}
+    return execute(session, update(Version).where(_building(version_id)).values(values)).rowcount == 1
+
+
+def reap_builds(session: Session) -> None:
+    """building -> failed where the builder has not been heard of; for the reconciler."""
+    session.execute(
+        update(Version)
+        .where(col(Version.state) == VersionState.BUILDING, col(Version.lease_time) < now_ms())
+        .values(state=VersionState.FAILED, error="the builder died; deploy again", lease_time=None)
+    )
+
+
+def waiting(session: Session) -> Sequence[int]:
+    """Ids of versions that no builder has taken for more than two seconds: their message was lost."""
+    statement = select(col(Version.id)).where(
+        col(Version.state) == VersionState.PENDING, col(Version.created_time) < now_ms() - 2000
+    )
+    return [found for found in session.scalars(statement) if found is not None]
+
+
+def progress(session: Session, version_id: int) -> Row[Any]:
+    """What has become of a deploy: ``state``, ``log``, ``error``, ``spiders``.
+
+    Raises:
+        NotFound: the version was deleted meanwhile.
+    """
+    columns = (col(Version.state), col(Version.log), col(Version.error), col(Version.spiders))
+    row = session.execute(select(*columns).where(col(Version.id) == version_id)).one_or_none()
+    if row is None:
+        raise NotFound("the version was deleted while it was built")
+    return row
+
+
+def listing(session: Session, project_id: int) -> Sequence[Version]:
+    """The project's versions that can run, oldest first."""
+    statement = select(Version).where(
+        col(Version.project_id) == project_id, col(Version.state) == VersionState.READY
+    )
+    return session.scalars(statement.order_by(col(Version.id))).all()
+
+
+def _delete(session: Session, project_id: int, name: str, *conditions: Any) -> int:
+    built = col(Version.state).in_((VersionState.READY, VersionState.FAILED))
+    return execute(
+        session,
+        delete(Version).where(
+            col(Version.project_id) == project_id, col(Version.name) == name, built, *conditions
+        ),
+    ).rowcount
+
+
+def remove(session: Session, project_id: int, name: str) -> None:
+    """Delete a version; when it was the current one, the newest that is left becomes current.
+
+    Jobs that run it go on. Without any version left, the project's pending jobs wait for a deploy.
+
+    Raises:
+        NotFound: the project has no such version.
+    """
+    if not _delete(session, project_id, name):
+        raise NotFound(f"project {project_id} has no version {name}")
+    left = listing(session, project_id)
+    current = session.scalar(select(col(Project.version_id)).where(col(Project.id) == project_id))
+    if current in [version.id for version in left]:
+        return
+    newest = left[-1] if left else None
+    session.execute(
+        update(Project)
+        .where(col(Project.id) == project_id)
+        .values(version_id=newest.id if newest else None)
+    )
+    projects.set_deployed(session, project_id, newest.spiders if newest else [])
+
+
+# Eggs
+
+
+def code(session: Session, version_id: int) -> tuple[Version, list[tuple[str, str]]]:
+    """A version and the eggs of its path: (name, sha256), its own first, then the project's.
+
+    Raises:
+        NotFound: the version is gone.
+    """
+    version = session.get(Version, version_id)
+    if version is None:
+        raise NotFound("the version was deleted before the job started")
+    own = session.execute(
+        select(col(VersionFile.name), col(VersionFile.sha256)).where(col(VersionFile.version_id) == version_id)
+    ).all()
+    shared = session.execute(
+        select(col(ProjectEgg.name), col(ProjectEgg.sha256)).where(
+            col(ProjectEgg.project_id) == version.project_id
+        )
+    ).all()
+    rows = sorted(own, key=lambda row: (row.name != MAIN_EGG, row.name)) + sorted(shared)
+    return version, [(row.name, row.sha256) for row in rows]
+
+
+def egg_data(session: Session, sha256: str) -> bytes:
+    """The bytes of an egg.
+
+    Raises:
+        NotFound: no version or project holds it any more.
+    """
+    for table in (VersionFile, ProjectEgg):
+        data = session.scalars(select(col(table.data)).where(col(table.sha256) == sha256).limit(1)).first()
+        if data is not None:
+            return bytes(data)
+    raise NotFound("the egg was deleted before it could be used")
+
+
+def add_egg(session: Session, project_id: int, name: str, version: str, data: bytes) -> None:
+    """Store a dependency egg; one of the same name is replaced (contract 4.6).
+
+    Raises:
+        Refused: the name is the project's own.
+    """
+    if name == MAIN_EGG:
+        raise Refused(f"the name {MAIN_EGG} is the project's own: deploy it as a version")
+    session.execute(
+        delete(ProjectEgg).where(col(ProjectEgg.project_id) == project_id, col(ProjectEgg.name) == name)
+    )
+    sha256 = hashlib.sha256(data).hexdigest()
+    session.add(ProjectEgg(project_id=project_id, name=name, version=version, sha256=sha256, data=data))
+
+
+def remove_egg(session: Session, project_id: int, name: str) -> None:
+    """Delete a dependency egg.
+
+    Raises:
+        NotFound: the project has no such egg.
+    """
+    gone = delete(ProjectEgg).where(col(ProjectEgg.project_id) == project_id, col(ProjectEgg.name) == name)
+    if execute(session, gone).rowcount == 0:
+        raise NotFound(f"project {project_id} has no egg {name}")
+
+
+def eggs(session: Session, project_id: int) -> Sequence[Row[Any]]:
+    """The project's dependency eggs by name: ``name``, ``version``."""
+    return session.execute(
+        select(col(ProjectEgg.name), col(ProjectEgg.version))
+        .where(col(ProjectEgg.project_id) == project_id)
+        .order_by(col(ProjectEgg.name))
+    ).all()
+
+
+def bundle(session: Session, project_id: int) -> tuple[str, list[tuple[str, bytes]]]:
+    """The current version's requirements, and all eggs with their bytes; the project's own comes first.
+
+    Raises:
+        NotFound: the project has neither a version nor eggs.
+    """
+    version_id = session.scalar(select(col(Project.version_id)).where(col(Project.id) == project_id))
+    found: list[tuple[str, bytes]] = []
+    requirements = ""
+    if version_id is not None:
+        version, files = code(session, version_id)
+        requirements = version.requirements
+        found = [(name, egg_data(session, sha256)) for name, sha256 in files]
+    else:
+        rows = select(ProjectEgg).where(col(ProjectEgg.project_id) == project_id)
+        found = [(egg.name, egg.data) for egg in session.scalars(rows)]
+    if not found:
+        raise NotFound(f"project {project_id} has no eggs")
+    return requirements, found

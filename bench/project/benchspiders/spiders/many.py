@@ -1,0 +1,31 @@
+"""A job that is all items: ``n`` of them, about 300 bytes each, without network."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import scrapy  # type: ignore[import-not-found]  # not in the platform's virtualenv
+
+
+class Many(scrapy.Spider):  # type: ignore[misc]
+    """What storing an item costs; the argument ``n`` says how many."""
+
+    name = "many"
+    start_urls: ClassVar = ["data:,many"]
+
+    def __init__(self, *args: Any, n: str = "1000", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.n = int(n)
+
+    def parse(self, response: Any) -> Iterator[dict[str, Any]]:
+        """Items shaped like a shop's product pages."""
+        for number in range(self.n):
+            yield {
+                "url": f"https://shop.example/catalogue/product-{number}/index.html",
+                "name": f"Product {number}, a name of some length",
+                "price": round(9.99 + number % 500, 2),
+                "currency": "EUR",
+                "in_stock": number % 7 != 0,
+                "rating": number % 5 + 1,
+                "tags": ["books", "used", f"shelf-{number % 40}"],
+                "description": "Some words about the product that nobody reads to the end, really.",
+            }

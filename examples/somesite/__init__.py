@@ -1,0 +1,1 @@
+"""A small Scrapy project to try the platform with."""

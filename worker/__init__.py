@@ -1,0 +1,1 @@
+"""The worker side: claims jobs, runs spiders, builds versions. Never imports the HTTP side."""

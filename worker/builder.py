@@ -1,0 +1,199 @@
+"""One build as a story: claim → unpack → virtualenv → list the spiders → make current, or say why not."""
+
+import logging
+import os
+import selectors
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from app.db import reading, transaction
+from app.errors import CrawldockError, DeployFailed
+from app.models import Version
+from app.services import versions
+from app.settings import settings
+from worker import eggs, environ, venvs
+from worker.process import Child, describe_exit
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 2.0
+SHOWN_LINES = 200  # of a failed child's output
+OUTPUT_BYTES = 4 << 20  # of a child that are kept
+
+
+class BuildLost(CrawldockError):
+    """The build is not ours any more: the lease expired, or the version was deleted."""
+
+
+class BuildLog:
+    """What the build says: stored as it grows, which also keeps the lease."""
+
+    def __init__(self, version_id: int) -> None:
+        self._version_id = version_id
+        self.text = ""
+        self._stored = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Add a line; an empty one only says that we are alive."""
+        if line:
+            self.text += line + "\n"
+        if time.monotonic() - self._stored >= (0.3 if line else BEAT_SECONDS):
+            self.store()
+
+    def store(self) -> None:
+        """Write the log down.
+
+        Raises:
+            BuildLost: somebody has ended the build.
+        """
+        self._stored = time.monotonic()
+        with transaction() as session:
+            if not versions.log(session, self._version_id, self.text):
+                raise BuildLost("the build was ended by somebody else")
+
+
+def build(version_id: int) -> None:
+    """Build a version that waits; returns at once when somebody else builds it."""
+    with transaction() as session:
+        version = versions.claim_build(session, version_id)
+        if version is None:
+            return
+        session.expunge(version)
+    told = BuildLog(version_id)
+    try:
+        module, spiders = _prepare(version, told)
+        told.store()
+        with transaction() as session:
+            versions.activate(session, version_id, module, spiders)
+    except BuildLost:
+        log.warning("version %s: the build was lost", version_id)
+    except CrawldockError as error:
+        _fail(version_id, str(error))
+    except Exception as error:
+        log.exception("version %s", version_id)
+        _fail(version_id, f"the platform failed to build the version: {type(error).__name__}")
+
+
+def _fail(version_id: int, error: str) -> None:
+    with transaction() as session:
+        versions.fail(session, version_id, error)
+
+
+def _prepare(version: Version, told: BuildLog) -> tuple[str, list[str]]:
+    """Settings module and spiders of a version, whose code and virtualenv are then on this machine."""
+    assert version.id is not None
+    _, path = code_of(version.id)
+    module = eggs.settings_module(path[0])
+    deadline = time.monotonic() + settings().build_seconds
+
+    def run_logged(command: Sequence[str], env: dict[str, str], cwd: Path, say: venvs.Say) -> None:
+        run(command, env, cwd, say, deadline, f"installing took longer than {settings().build_seconds} s")
+
+    venv = venvs.ensure(version.requirements, version.stack, told.say, run_logged)
+    return module, list_spiders(venv, path, module, told.say)
+
+
+def code_of(version_id: int) -> tuple[Version, list[Path]]:
+    """A version and its unpacked eggs, its own first: what its processes have on their path.
+
+    Raises:
+        NotFound: the version was deleted.
+        DeployFailed: an egg cannot be unpacked.
+    """
+    with reading() as session:
+        version, files = versions.code(session, version_id)
+        session.expunge(version)
+    folder = settings().data_dir.absolute() / "code"
+    return version, [eggs.unpack(folder, sha256, partial(_fetch, sha256)) for _, sha256 in files]
+
+
+def _fetch(sha256: str) -> bytes:
+    with reading() as session:
+        return versions.egg_data(session, sha256)
+
+
+def list_spiders(venv: Path, path: Sequence[Path], module: str, say: venvs.Say) -> list[str]:
+    """Names of the project's spiders, found by importing them in a child process.
+
+    Raises:
+        DeployFailed: the import failed (with the traceback) or takes too long.
+    """
+    home = Path(tempfile.mkdtemp(prefix="crawldock-list-"))
+    env = {
+        **environ.base(venv, path, home),
+        "SCRAPY_SETTINGS_MODULE": module,
+        "SHUB_SETTINGS": orjson.dumps({"project_settings": environ.SAFE_SETTINGS}).decode(),
+    }
+    limit = settings().list_seconds
+    try:
+        output = run(
+            [str(venv / "bin" / "shub-image-info")], env, home, lambda line: say(""),
+            time.monotonic() + limit, f"listing the spiders took longer than {limit} s",
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    for line in reversed(output.splitlines()):  # the project's own prints may stand before it
+        try:
+            found = orjson.loads(line)
+            return sorted({str(name) for name in found["spiders"]})
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            continue
+    raise DeployFailed(f"the project did not list its spiders:\n{output[-2000:]}")
+
+
+def run(
+    command: Sequence[str], env: dict[str, str], cwd: Path, say: venvs.Say, deadline: float, late: str
+) -> str:
+    """Run a command to its end, saying its output line by line; returns stdout.
+
+    Raises:
+        DeployFailed: it failed (with the end of its output) or was not done by ``deadline``; then its
+            whole process group is killed.
+    """
+    child = Child(command, env, cwd)
+    texts = {child.stdout: b"", child.stderr: b""}
+    selector = selectors.DefaultSelector()
+    for descriptor in (*texts, child.pidfd):
+        selector.register(descriptor, selectors.EVENT_READ)
+    in_time = True
+    try:
+        while not child.exited() and (in_time := time.monotonic() < deadline):
+            for ready, _ in selector.select(timeout=0.5):
+                if ready.fd in texts:
+                    _read(ready.fd, texts, say, selector)
+            say("")
+    finally:
+        selector.close()
+        status = child.end()
+        for descriptor in texts:
+            _read(descriptor, texts, say, None)
+        child.close()
+    stdout, stderr = (text.decode("utf-8", "replace") for text in texts.values())
+    if not in_time or status != 0:
+        tail = "\n".join((stdout + stderr).splitlines()[-SHOWN_LINES:])
+        raise DeployFailed(f"{late if not in_time else f'{Path(command[0]).name} {describe_exit(status)}'}\n{tail}")
+    return stdout
+
+
+def _read(
+    descriptor: int, texts: dict[int, bytes], say: venvs.Say, selector: selectors.BaseSelector | None
+) -> None:
+    """Read what is there; whole lines are said, all is kept, but no more than OUTPUT_BYTES."""
+    try:
+        while data := os.read(descriptor, 65536):
+            begun = texts[descriptor].rpartition(b"\n")[2]
+            for line in (begun + data).split(b"\n")[:-1]:
+                say(line.decode("utf-8", "replace"))
+            texts[descriptor] = (texts[descriptor] + data)[-OUTPUT_BYTES:]
+            if selector is not None:
+                return
+    except BlockingIOError:
+        return
+    if selector is not None:
+        selector.unregister(descriptor)  # closed by the child

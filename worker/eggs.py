@@ -1,0 +1,69 @@
+"""Eggs on this machine: unpacked once, each in a folder named after its content, shared by all jobs."""
+
+import configparser
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from app.errors import DeployFailed
+
+MOST_BYTES = 1 << 30  # unpacked
+MOST_FILES = 100_000
+
+
+def unpack(folder: Path, sha256: str, fetch: Callable[[], bytes]) -> Path:
+    """The folder of an egg below ``folder``; ``fetch`` gives its bytes when it is not there yet.
+
+    The name ends in ``.egg``, which is how importlib finds the metadata inside. The folder appears by
+    a rename, complete or not at all, whoever else unpacks it and whatever dies meanwhile.
+
+    Raises:
+        DeployFailed: not a zip, or too large unpacked.
+    """
+    target = folder / f"{sha256}.egg"
+    if target.is_dir():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix="unpacking-"))
+    try:
+        packed = temporary / "egg"
+        packed.write_bytes(fetch())
+        _extract(packed, temporary / "code")
+        os.rename(temporary / "code", target)
+    except OSError:
+        if not target.is_dir():  # else somebody was faster
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _extract(packed: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(packed) as egg:
+            files = egg.infolist()
+            if len(files) > MOST_FILES or sum(each.file_size for each in files) > MOST_BYTES:
+                raise DeployFailed(f"the egg holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MB")
+            egg.extractall(target)  # drops absolute paths and ".."
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise DeployFailed(f"the egg cannot be unpacked: {error}") from None
+
+
+def settings_module(egg: Path) -> str:
+    """The module named by the entry point ``settings`` of the group ``scrapy``.
+
+    Raises:
+        DeployFailed: there is none.
+    """
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    try:
+        parser.read_string((egg / "EGG-INFO" / "entry_points.txt").read_text())
+        return parser["scrapy"]["settings"].strip()
+    except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
+        raise DeployFailed(
+            "the egg has no settings entry point: setup.py needs "
+            "entry_points={'scrapy': ['settings = YOUR_PROJECT.settings']}"
+        ) from None

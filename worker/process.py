@@ -1,0 +1,144 @@
+"""A child process in its own session: start, interrupt, kill with everything it started, exit → words.
+
+Knows nothing of jobs. Linux only: pidfd, prctl.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of whatever its descendants leave behind, so that it can end them."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Child:
+    """A running child; ``stdout`` and ``stderr`` are non-blocking descriptors, ``pidfd`` reads as ready on exit."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+        """Start it.
+
+        Raises:
+            OSError: the program cannot be executed.
+        """
+        parent = os.getpid()
+
+        def prepare() -> None:
+            # 1. Die with the parent: nobody would read the pipe, renew the lease or end us any more.
+            # 2. The parent may have died before 1; then nothing will tell us.
+            # 3. Ignored signals stay ignored over exec, and Celery's children ignore SIGINT.
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(127)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGURG, signal.SIGUSR1, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+        self._popen = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=prepare,  # noqa: PLW1509 - a pool child has one thread
+        )
+        assert self._popen.stdout and self._popen.stderr
+        self.pid = self._popen.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        self.stdout = self._popen.stdout.fileno()
+        self.stderr = self._popen.stderr.fileno()
+        for descriptor in (self.stdout, self.stderr):
+            os.set_blocking(descriptor, False)
+
+    def exited(self) -> bool:
+        """Has the child itself ended?"""
+        return self._popen.poll() is not None
+
+    def terminate(self) -> None:
+        """Ask the child, and only it, to close: it ends its own helpers in good order."""
+        if not self.exited():
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def memory(self) -> int:
+        """Resident bytes of the child and everything it started."""
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            leader = psutil.Process(self.pid)
+            for process in (leader, *leader.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        return total
+
+    def end(self) -> int:
+        """Kill what is left of the group; returns the exit status of the child, negative for a signal."""
+        self.kill()
+        status = self._popen.wait()
+        os.close(self.pidfd)
+        return status
+
+    def close(self) -> None:
+        """Close the descriptors of stdout and stderr, once read to the end."""
+        for stream in (self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def kill_descendants() -> None:
+    """Kill and reap every descendant of this process, which has adopted what its child left behind.
+
+    A killed process hands its own children to us, so this goes on until there are none.
+    """
+    while left := psutil.Process().children(recursive=True):
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
+
+
+def kill_marked(marker: str) -> None:
+    """Kill every process that has ``marker`` in its environment: what a dead owner left running."""
+    wanted = os.fsencode(marker)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if wanted in Path(f"/proc/{process.pid}/environ").read_bytes():
+                process.kill()
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    return f"killed by signal {-status} ({name})"
+
+
+def oom_kills() -> int:
+    """How many processes of our control group the kernel has killed for want of memory; 0 when it does not say."""
+    try:
+        line = next(row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::"))
+        events = Path("/sys/fs/cgroup", line[3:].lstrip("/"), "memory.events").read_text()
+        return int(next(row for row in events.splitlines() if row.startswith("oom_kill ")).split()[1])
+    except (OSError, StopIteration, ValueError):
+        return 0

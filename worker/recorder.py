@@ -1,0 +1,146 @@
+"""Buffers a job's records and writes them in chunks; counts them; keeps what the database could not take."""
+
+import logging
+import time
+from typing import Any
+
+import orjson
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from app.db import transaction
+from app.models import Kind
+from app.services import records
+from app.services.records import MAX_BYTES, MAX_RECORDS, Batch
+from worker.fifo import Message, Rubbish
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 0.5  # a record is readable at most about a second after it was produced
+FULL_BYTES = 8 << 20  # with so much waiting for the database, the spider must wait too
+INFO, ERROR = 20, 40
+MESSAGE_LENGTH = 256 << 10  # characters of one log entry
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class _Buffer:
+    """Records of one kind that are not stored yet."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.clear()
+
+    def clear(self) -> None:
+        self.times: list[int] = []
+        self.lines: list[bytes] = []
+        self.size = 0
+        self.errors = 0
+
+    def add(self, line: bytes) -> None:
+        self.times.append(_now())
+        self.lines.append(line)
+        self.size += len(line)
+
+
+class Recorder:
+    """The records of one run, on their way to the database."""
+
+    def __init__(self, job_id: int, token: str) -> None:
+        self._job_id = job_id
+        self._token = token
+        self._buffers = {kind: _Buffer() for kind in Kind}
+        self._stats: dict[str, Any] | None = None
+        self._sending: tuple[list[Batch], dict[str, Any] | None] | None = None
+        self._flushed = time.monotonic()
+        self.outcome: str | None = None  # of the FIN message
+        self.lost = False  # the job is not ours any more: nothing can be written
+
+    def take(self, message: Message | Rubbish) -> None:
+        """Record what came through the pipe."""
+        if isinstance(message, Rubbish):
+            self.log(ERROR, f"[pipe] {message.reason}")
+        elif message.kind == "ITM":
+            self._buffers[Kind.ITEMS].add(message.line)
+        elif message.kind == "LOG":
+            self._take_log(message.value)
+        elif message.kind == "REQ":
+            # Fields without a value are absent when read back (contract 6.18).
+            fields = {name: value for name, value in message.value.items() if value is not None}
+            self._buffers[Kind.REQUESTS].add(orjson.dumps(fields))
+        elif message.kind == "STA" and isinstance(message.value.get("stats"), dict):
+            self._stats = message.value["stats"]
+        elif message.kind == "FIN":
+            self.outcome = str(message.value.get("outcome") or "no_reason")
+
+    def _take_log(self, entry: dict[str, Any]) -> None:
+        level, message, moment = entry.get("level"), entry.get("message"), entry.get("time")
+        if not isinstance(level, int) or not isinstance(message, str):
+            self.log(ERROR, f"[pipe] a log entry without level or message: {str(entry)[:200]}")
+        else:
+            self.log(level, message, moment if isinstance(moment, int) and 0 < moment < 1 << 52 else None)
+
+    def log(self, level: int, message: str, moment: int | None = None) -> None:
+        """Add a log entry, ours or the spider's."""
+        message = message.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:MESSAGE_LENGTH]
+        buffer = self._buffers[Kind.LOGS]
+        buffer.add(orjson.dumps({"time": moment or _now(), "level": level, "message": message}))
+        buffer.errors += level >= ERROR
+
+    @property
+    def full(self) -> bool:
+        """Is so much waiting that the spider must wait?"""
+        return sum(buffer.size for buffer in self._buffers.values()) >= FULL_BYTES
+
+    def due(self) -> bool:
+        """Is it time to write?"""
+        if any(b.size >= MAX_BYTES or len(b.lines) >= MAX_RECORDS for b in self._buffers.values()):
+            return True
+        waiting = self._sending or self._stats is not None or any(b.lines for b in self._buffers.values())
+        return bool(waiting) and time.monotonic() - self._flushed >= FLUSH_SECONDS
+
+    def flush(self) -> bool:
+        """Write everything; False: the database did not take it, and it is kept.
+
+        1. What is sent is frozen first: a retry sends the very same chunks, whatever has come since.
+        2. When a commit's answer was lost, the retry meets its own rows; then it was stored.
+        """
+        self._flushed = time.monotonic()
+        while not self.lost and (self._sending or self._freeze()):
+            assert self._sending is not None
+            try:
+                with transaction() as session:
+                    self.lost = not records.append(session, self._job_id, self._token, *self._sending)
+            except IntegrityError:
+                log.info("job row %s: records were stored by an earlier attempt", self._job_id)
+            except DBAPIError as error:
+                log.warning("job row %s: records not stored yet: %s", self._job_id, type(error.orig).__name__)
+                return False
+            self._sending = None
+        return True
+
+    def _freeze(self) -> bool:
+        """Move what has been buffered into ``_sending``, in chunks of the usual size."""
+        batches = []
+        for kind, buffer in self._buffers.items():
+            start = size = 0
+            for place, line in enumerate(buffer.lines):
+                if place > start and (size + len(line) > MAX_BYTES or place - start == MAX_RECORDS):
+                    batches.append(self._batch(kind, start, place))
+                    start, size = place, 0
+                size += len(line)
+            if buffer.lines:
+                batches.append(self._batch(kind, start, len(buffer.lines)))
+                if buffer.errors:
+                    batches[-1] = Batch(**{**vars(batches[-1]), "errors": buffer.errors})
+                buffer.first += len(buffer.lines)
+                buffer.clear()
+        if batches or self._stats is not None:
+            self._sending, self._stats = (batches, self._stats), None
+            return True
+        return False
+
+    def _batch(self, kind: Kind, start: int, stop: int) -> Batch:
+        buffer = self._buffers[kind]
+        return Batch(kind, buffer.first + start, buffer.times[start:stop], buffer.lines[start:stop])

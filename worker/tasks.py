@@ -1,0 +1,121 @@
+"""Celery's entry points: two tasks, and what happens when a process of the platform begins or ends."""
+
+import logging
+import threading
+import time
+from typing import Any
+
+from celery import signals as celery_signals
+from sqlalchemy.exc import DBAPIError
+
+from app import broker, db, logs
+from app.broker import RUNS, celery
+from app.services import reconciler, workers
+from app.settings import settings
+from worker import builder, process, runner, signals
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 2.0
+TIDY_SECONDS = 60.0
+LATE_SECONDS = 15.0  # a reconciler that has not swept for so long is not well
+
+
+@celery.task(name="run_job", bind=True, ignore_result=True)
+def run_job(self: Any) -> None:
+    """A slot is free and a job may wait."""
+    runner.run(self.request.hostname, self.request.id)
+
+
+@celery.task(name="build_version", ignore_result=True)
+def build_version(version_id: int) -> None:
+    """A version waits for its build."""
+    builder.build(version_id)
+
+
+class Reconciler(threading.Thread):
+    """The scheduler's loop. Any number of schedulers may run: every step is guarded in the database."""
+
+    def __init__(self) -> None:
+        super().__init__(name="reconciler", daemon=True)
+        self.ended = threading.Event()
+        self.swept = time.monotonic()
+
+    def run(self) -> None:
+        """Sweep every few seconds until ``ended``; a failure is logged and tried again."""
+        tidied = time.monotonic()
+        while not self.ended.wait(SWEEP_SECONDS):
+            try:
+                reconciler.sweep()
+                self.swept = time.monotonic()
+                if self.swept - tidied >= TIDY_SECONDS and not reconciler.tidy(settings().retention_days):
+                    tidied = time.monotonic()
+            except DBAPIError as error:
+                log.warning("reconciler: %s", type(error.orig).__name__)
+            except Exception:
+                log.exception("reconciler")
+
+
+_reconciler: Reconciler | None = None
+_me: tuple[str, str, int] | None = None  # name, kind, slots of this process
+
+
+@celery_signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    """Ours instead of Celery's."""
+    logs.configure("celery")
+
+
+@celery_signals.worker_init.connect
+def _begin(sender: Any, **_: Any) -> None:
+    """In the main process, before its pool forks."""
+    global _reconciler, _me
+    if RUNS in sender.app.amqp.queues.consume_from:
+        _me = (sender.hostname, workers.WORKER, settings().slots)
+        logs.configure(workers.WORKER)
+        runner.sweep()
+    else:
+        _me = (sender.hostname, workers.SCHEDULER, 0)
+        logs.configure(workers.SCHEDULER)
+        _reconciler = Reconciler()
+        _reconciler.start()
+
+
+@celery_signals.heartbeat_sent.connect
+def _alive(**_: Any) -> None:
+    """The main process is connected to the broker and takes messages."""
+    if _me is None or (_reconciler is not None and time.monotonic() - _reconciler.swept > LATE_SECONDS):
+        return
+    try:
+        with db.transaction() as session:
+            workers.seen(session, *_me)
+    except DBAPIError as error:
+        log.warning("not noted as alive: %s", type(error.orig).__name__)
+
+
+@celery_signals.worker_process_init.connect
+def _enter_child(**_: Any) -> None:
+    """In a new pool child."""
+    db.forget_connections()
+    broker.reset()
+    signals.enter_child()
+    process.adopt_orphans()
+    runner.sweep()
+
+
+@celery_signals.worker_shutting_down.connect
+def _close(**_: Any) -> None:
+    """Running spiders are asked to close, once their drain time is over."""
+    signals.close()
+
+
+@celery_signals.worker_shutdown.connect
+def _end(**_: Any) -> None:
+    if _reconciler is not None:
+        _reconciler.ended.set()
+    if _me is not None:
+        try:
+            with db.transaction() as session:
+                workers.gone(session, _me[0])
+        except DBAPIError as error:
+            log.warning("not noted as gone: %s", type(error.orig).__name__)
