@@ -1,0 +1,1 @@
+"""Crawldock: the Scrapinghub API over one database; HTTP faces, services, tables."""

@@ -27,6 +27,7 @@ class Principal:
 
         Raises:
             NoAccess: the project does not exist, or is none of theirs (contract 3.2: the same answer).
+
         """
         if not apikeys.may_touch(session, self.key_id, self.admin, project_id):
             raise NoAccess(self.name, project_id)
@@ -48,6 +49,7 @@ def authenticate(session: Session, key: str | None) -> Principal:
 
     Raises:
         NotAuthenticated: no key, or not a valid one.
+
     """
     found = apikeys.find(session, key) if key else None
     if found is None:

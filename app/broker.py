@@ -23,11 +23,12 @@ RUNS, BUILDS = "runs", "builds"
 # Tells a runner to look at its row now. The default of this signal is to be ignored, so it does no
 # harm to whatever process a late or misdirected one reaches.
 LOOK_NOW = "SIGURG"
-RETRY_SECONDS = 2.0  # after a failure no message is tried for so long: requests must not queue behind time-outs
+# After a failure no message is tried for so long: requests must not queue behind time-outs.
+RETRY_SECONDS = 2.0
 
 
 def celery_priority(priority: int) -> int:
-    """The priority of the message for a job of ``priority`` (0 lowest … 4 highest): on Redis 0 is the highest."""
+    """The message's priority for a job of ``priority`` (4 is the highest): on Redis 0 is the highest."""
     return 4 - priority
 
 
@@ -126,7 +127,7 @@ def build(version_id: int) -> None:
 
 
 def revoke(task_id: str) -> None:
-    """Revoke the running Celery task: its runner looks at its row at once and sees that stop was asked for."""
+    """Revoke the running Celery task: its runner looks at its row at once, and sees the wish to stop."""
     try:
         celery.control.revoke(task_id, terminate=True, signal=LOOK_NOW)
     except Exception as error:

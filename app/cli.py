@@ -10,7 +10,7 @@ from app.errors import BadSettings, CrawldockError
 
 cli = typer.Typer(
     name="crawldock",
-    help="Run Scrapy spiders behind the Scrapinghub HTTP API. Settings are environment variables: see README.",
+    help="Run Scrapy spiders behind the Scrapinghub HTTP API. Settings are environment variables (README).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -118,7 +118,9 @@ def _create_project(name: str, project_id: int | None, quiet: bool = False) -> N
 @projects_cli.command("create")
 def create_project(
     name: str,
-    project_id: Annotated[int | None, typer.Option("--id", help="Its number; the next free one if not given.")] = None,
+    project_id: Annotated[
+        int | None, typer.Option("--id", help="Its number; the next free one if not given.")
+    ] = None,
 ) -> None:
     """Create a project."""
     _create_project(name, project_id)
@@ -138,7 +140,9 @@ def list_projects() -> None:
 @keys_cli.command("create")
 def create_key(
     name: str,
-    project: Annotated[list[int] | None, typer.Option(help="A project it may touch; repeat for more.")] = None,
+    project: Annotated[
+        list[int] | None, typer.Option(help="A project it may touch; repeat for more.")
+    ] = None,
     admin: Annotated[bool, typer.Option("--admin", help="It may touch every project.")] = False,
     key: Annotated[str | None, typer.Option(help="The key itself; a random one if not given.")] = None,
 ) -> None:

@@ -7,13 +7,15 @@ from functools import lru_cache
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import BigInteger, CursorResult, Engine, Executable, create_engine, event
+from sqlalchemy import BigInteger, CursorResult, Engine, Executable, Row, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from app.settings import settings
+
+AnyRow = Row[*tuple[Any, ...]]  # a result row; its columns are named in the function that makes it
 
 BUSY_SECONDS = 30  # how long a SQLite writer waits for another one
 

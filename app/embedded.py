@@ -99,6 +99,7 @@ def up() -> None:
 
     Raises:
         BadSettings: the port is taken, or another platform runs on the data directory.
+
     """
     stop = Stop()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -191,7 +192,8 @@ def _end(processes: list[Process], stop: Stop) -> None:
 
 def valkey(folder: str) -> list[str]:
     """The command line of a private broker: no port, a socket only we can reach, nothing on disk. The
-    database is the truth; what a restart of it loses is announced again."""
+    database is the truth; what a restart of it loses is announced again.
+    """
     binary = shutil.which("valkey-server") or shutil.which("redis-server") or str(get_binary_path())
     options = {
         "port": "0",
@@ -201,7 +203,7 @@ def valkey(folder: str) -> list[str]:
         "appendonly": "no",
         "dir": folder,
         "maxmemory-policy": "noeviction",
-        "loglevel": "warning",
+        "logfile": f"{folder}/valkey.log",
     }
     return [binary, *(part for name, value in options.items() for part in (f"--{name}", value))]
 

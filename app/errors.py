@@ -46,6 +46,7 @@ class AlreadyScheduled(Refused):
 
     Attributes:
         spider: the spider's name, for the faces whose wording differs.
+
     """
 
     def __init__(self, spider: str) -> None:

@@ -22,7 +22,9 @@ def egg() -> bytes:
     """The example project as an egg; the same bytes for the same files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        files = {str(path.relative_to(ROOT)): path.read_text() for path in sorted(ROOT.glob("somesite/**/*.py"))}
+        files = {
+            str(path.relative_to(ROOT)): path.read_text() for path in sorted(ROOT.glob("somesite/**/*.py"))
+        }
         files["EGG-INFO/PKG-INFO"] = "Metadata-Version: 1.0\nName: somesite\nVersion: 1.0\n"
         files["EGG-INFO/entry_points.txt"] = "[scrapy]\nsettings = somesite.settings\n"
         for name, content in files.items():
@@ -35,6 +37,7 @@ def deploy(url: str, key: str) -> bool:
 
     Raises:
         DeployFailed: the platform refuses it, in its own words.
+
     """
     content = egg()
     version = f"example-{hashlib.sha256(content).hexdigest()[:12]}"
@@ -74,6 +77,7 @@ def wait_for(url: str, seconds: float) -> None:
 
     Raises:
         DeployFailed: it is not, within the time; the message says what is missing.
+
     """
     deadline = time.monotonic() + seconds
     while True:

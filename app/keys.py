@@ -12,6 +12,7 @@ def number(text: str, name: str) -> int:
 
     Raises:
         BadParameter: ``text`` is anything else (contract 3.2: "invalid value for project: invalid").
+
     """
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= LARGEST):
         raise BadParameter(f"invalid value for {name}: {text[:200]}")
@@ -32,6 +33,7 @@ class JobKey:
 
         Raises:
             BadParameter: ``text`` is not three positive numbers.
+
         """
         parts = text.split("/")
         try:

@@ -25,7 +25,9 @@ def health() -> Response:
     try:
         with reading() as session:
             session.execute(text("SELECT 1 FROM project LIMIT 1"))
-            missing = [kind for kind in (workers.WORKER, workers.SCHEDULER) if not workers.alive(session, kind)]
+            missing = [
+                kind for kind in (workers.WORKER, workers.SCHEDULER) if not workers.alive(session, kind)
+            ]
     except Exception as error:
         log.warning("health: database: %s", type(error).__name__)
         missing = ["database"]

@@ -3,10 +3,10 @@
 import secrets
 from pathlib import Path
 
-from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
+from alembic import command
 from app.db import engine, transaction
 from app.services import apikeys
 from app.settings import settings
@@ -21,7 +21,7 @@ def config() -> Config:
 
 
 def migrate(revision: str = "head") -> None:
-    """Upgrade to a revision. Several processes may do it at once: one works, the others wait and find it done."""
+    """Upgrade to a revision. Of several processes that do it at once one works, the others wait."""
     setup = config()
     with engine().execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":

@@ -119,6 +119,7 @@ def settings() -> Settings:
 
     Raises:
         BadSettings: a variable has a bad value; the message names each in one line.
+
     """
     try:
         return Settings()

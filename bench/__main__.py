@@ -33,9 +33,7 @@ def main() -> int:
     signal.alarm(LIMIT)
     rows: list[Row] = []
     failed = []
-    with tempfile.TemporaryDirectory(
-        prefix="crawldock-bench-", ignore_cleanup_errors=True
-    ) as place:
+    with tempfile.TemporaryDirectory(prefix="crawldock-bench-", ignore_cleanup_errors=True) as place:
         for name in options.only:
             lab = Lab(Path(place) / name, options.quick, 1 if options.quick else options.rounds)
             lab.folder.mkdir()

@@ -75,6 +75,7 @@ class Crawldock:
 
         Raises:
             RuntimeError: it ended otherwise than its spider did.
+
         """
         found = self._get("jobs/list.json", job=job).json()["jobs"][0]
         if found["state"] == "finished" and found["close_reason"] != "finished":
@@ -104,6 +105,8 @@ def platform(folder: Path, *, slots: int = 2) -> Iterator[Crawldock]:
     env = _environment(folder, port) | {"CRAWLDOCK_SLOTS": str(slots)}
     with Child([COMMAND, "up"], folder=folder, env=env, grace=40) as up:
         up.ready(f"http://127.0.0.1:{port}/health")
+        # It tells the key when it has done all it does at its first start.
+        wait_until("end of the first start", lambda: KEY in up.tail(), seconds=300, every=0.1)
         server = Crawldock(port, folder / "data" / "crawldock.db")
         with server.http:
             _run([COMMAND, "projects", "create", "bench", "--id", str(PROJECT)], folder, env)
@@ -125,7 +128,7 @@ def api_alone(folder: Path) -> Iterator[Crawldock]:
         stack.enter_context(Child([*valkey, "--save", ""], folder=folder, env={}))
         wait_until("broker", broker.exists, seconds=10, every=0.05)
         api = stack.enter_context(Child([COMMAND, "api"], folder=folder, env=env))
-        api.ready(f"http://127.0.0.1:{port}/openapi.json")  # /health would miss the worker
+        api.ready(f"http://127.0.0.1:{port}/health/live")  # /health would miss the worker
         server = Crawldock(port, database)
         stack.enter_context(server.http)
         yield server

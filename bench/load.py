@@ -23,6 +23,7 @@ def per_second(post: Post, *, clients: int, seconds: float) -> float:
 
     Raises:
         RuntimeError: an answer was not.
+
     """
     done = [0] * clients
     failures: list[str] = []

@@ -46,6 +46,7 @@ def wait_until(what: str, true: Callable[[], bool], *, seconds: float, every: fl
 
     Raises:
         Timeout: it did not become true in ``seconds``.
+
     """
     end = time.perf_counter() + seconds
     while not true():
@@ -90,6 +91,7 @@ class Child:
 
         Raises:
             Timeout: it did not, or the program ended; the message holds the end of its output.
+
         """
 
         def answers() -> bool:

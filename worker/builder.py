@@ -51,6 +51,7 @@ class BuildLog:
 
         Raises:
             BuildLost: somebody has ended the build.
+
         """
         self._stored = time.monotonic()
         with transaction() as session:
@@ -105,6 +106,7 @@ def code_of(version_id: int) -> tuple[Version, list[Path]]:
     Raises:
         NotFound: the version was deleted.
         DeployFailed: an egg cannot be unpacked.
+
     """
     with reading() as session:
         version, files = versions.code(session, version_id)
@@ -123,6 +125,7 @@ def list_spiders(venv: Path, path: Sequence[Path], module: str, say: venvs.Say) 
 
     Raises:
         DeployFailed: the import failed (with the traceback) or takes too long.
+
     """
     home = Path(tempfile.mkdtemp(prefix="crawldock-list-"))
     env = {
@@ -155,6 +158,7 @@ def run(
     Raises:
         DeployFailed: it failed (with the end of its output) or was not done by ``deadline``; then its
             whole process group is killed.
+
     """
     child = Child(command, env, cwd)
     texts = {child.stdout: b"", child.stderr: b""}
@@ -177,7 +181,9 @@ def run(
     stdout, stderr = (text.decode("utf-8", "replace") for text in texts.values())
     if not in_time or status != 0:
         tail = "\n".join((stdout + stderr).splitlines()[-SHOWN_LINES:])
-        raise DeployFailed(f"{late if not in_time else f'{Path(command[0]).name} {describe_exit(status)}'}\n{tail}")
+        raise DeployFailed(
+            f"{late if not in_time else f'{Path(command[0]).name} {describe_exit(status)}'}\n{tail}"
+        )
     return stdout
 
 

@@ -1,7 +1,6 @@
 """Eggs on this machine: unpacked once, each in a folder named after its content, shared by all jobs."""
 
 import configparser
-import os
 import shutil
 import tempfile
 import zipfile
@@ -22,6 +21,7 @@ def unpack(folder: Path, sha256: str, fetch: Callable[[], bytes]) -> Path:
 
     Raises:
         DeployFailed: not a zip, or too large unpacked.
+
     """
     target = folder / f"{sha256}.egg"
     if target.is_dir():
@@ -32,7 +32,7 @@ def unpack(folder: Path, sha256: str, fetch: Callable[[], bytes]) -> Path:
         packed = temporary / "egg"
         packed.write_bytes(fetch())
         _extract(packed, temporary / "code")
-        os.rename(temporary / "code", target)
+        (temporary / "code").rename(target)
     except OSError:
         if not target.is_dir():  # else somebody was faster
             raise
@@ -57,6 +57,7 @@ def settings_module(egg: Path) -> str:
 
     Raises:
         DeployFailed: there is none.
+
     """
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     try:

@@ -23,7 +23,7 @@ KINDS = ("ITM", "LOG", "REQ", "STA", "FIN")
 
 @dataclass(frozen=True)
 class Message:
-    """One message: ``kind`` is one of ``KINDS``, ``line`` the JSON as it was written, ``value`` the same, read."""
+    """One message: ``kind`` of ``KINDS``, ``line`` the JSON as it was written, ``value`` the same, read."""
 
     kind: str
     line: bytes

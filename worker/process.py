@@ -24,13 +24,14 @@ def adopt_orphans() -> None:
 
 
 class Child:
-    """A running child; ``stdout`` and ``stderr`` are non-blocking descriptors, ``pidfd`` reads as ready on exit."""
+    """A running child; its output can be read without blocking, ``pidfd`` is readable once it has ended."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Start it.
 
         Raises:
             OSError: the program cannot be executed.
+
         """
         parent = os.getpid()
 
@@ -135,9 +136,11 @@ def describe_exit(status: int) -> str:
 
 
 def oom_kills() -> int:
-    """How many processes of our control group the kernel has killed for want of memory; 0 when it does not say."""
+    """How many processes of our control group the kernel has killed for want of memory, if it says so."""
     try:
-        line = next(row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::"))
+        line = next(
+            row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::")
+        )
         events = Path("/sys/fs/cgroup", line[3:].lstrip("/"), "memory.events").read_text()
         return int(next(row for row in events.splitlines() if row.startswith("oom_kill ")).split()[1])
     except (OSError, StopIteration, ValueError):

@@ -97,7 +97,9 @@ def _outcome(ending: str | None, recorder: Recorder, status: int, oom: bool) -> 
         return ending
     if status != 0:
         how = process.describe_exit(status)
-        recorder.log(ERROR, f"the spider's process {how}" if status > 0 else f"the spider's process was {how}")
+        recorder.log(
+            ERROR, f"the spider's process {how}" if status > 0 else f"the spider's process was {how}"
+        )
     if recorder.outcome is not None and status >= 0:
         return recorder.outcome
     if status < 0:
@@ -160,6 +162,7 @@ class Heart:
 
         Raises:
             Ended: stop was asked for, the job is not ours, or the worker shuts down.
+
         """
         beat = self.beat(False)
         if beat is not None and (beat.stop or not beat.mine):

@@ -1,5 +1,6 @@
 """What a pool child hears from outside while it runs a job: "look at your row now" and "we are closing"."""
 
+import contextlib
 import os
 import signal
 from types import FrameType
@@ -31,10 +32,8 @@ def clear_look() -> None:
 
 
 def _look_now(number: int, frame: FrameType | None) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):  # many are waiting already
         os.write(_look_w, b"!")
-    except BlockingIOError:
-        pass  # many are waiting already
 
 
 def enter_child() -> None:

@@ -28,7 +28,8 @@ TIME_LIMIT = "cancelled (time limit)"
 
 class Output:
     """stdout or stderr of a process as log entries (contract 10.5): a line that begins with a space
-    continues the entry before it."""
+    continues the entry before it.
+    """
 
     def __init__(self, descriptor: int, level: int, recorder: Recorder) -> None:
         self.descriptor = descriptor
@@ -103,7 +104,14 @@ class Supervisor:
     def watch(self) -> str | None:
         """Watch until the process has ended; returns why we ended it, None when it ended by itself."""
         child = self._child
-        waited = (self._pipe, child.stdout, child.stderr, child.pidfd, signals.look_fd(), signals.closing_fd())
+        waited = (
+            self._pipe,
+            child.stdout,
+            child.stderr,
+            child.pidfd,
+            signals.look_fd(),
+            signals.closing_fd(),
+        )
         for descriptor in waited:
             self._selector.register(descriptor, selectors.EVENT_READ)
         with self._selector:
@@ -161,7 +169,7 @@ class Supervisor:
             self._child.kill()
 
     def _hold_back(self) -> None:
-        """While the database takes nothing, leave the spider's messages in the pipe: it waits when that is full."""
+        """While the database takes nothing, leave messages in the pipe: the spider waits when it is full."""
         reading = self._pipe in self._selector.get_map()
         if self._recorder.full and reading:
             self._selector.unregister(self._pipe)
@@ -193,7 +201,8 @@ class Supervisor:
             size = self._child.memory()
             if size > self._memory_bytes and self._ending != OOM:
                 self._recorder.log(
-                    ERROR, f"killed: the job uses {size >> 20} MB of memory, {self._memory_bytes >> 20} are allowed"
+                    ERROR,
+                    f"killed: the job uses {size >> 20} MB of memory, {self._memory_bytes >> 20} are allowed",
                 )
                 self._end_now(OOM)
 

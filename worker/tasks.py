@@ -3,9 +3,11 @@
 import logging
 import threading
 import time
+import warnings
 from typing import Any
 
 from celery import signals as celery_signals
+from celery.platforms import SecurityWarning
 from sqlalchemy.exc import DBAPIError
 
 from app import broker, db, logs
@@ -15,6 +17,9 @@ from app.settings import settings
 from worker import builder, process, runner, signals
 
 log = logging.getLogger(__name__)
+
+# That root runs a worker is dangerous where messages may be pickled; ours are JSON alone.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 SWEEP_SECONDS = 2.0
 TIDY_SECONDS = 60.0
@@ -63,7 +68,9 @@ _me: tuple[str, str, int] | None = None  # name, kind, slots of this process
 @celery_signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
     """Ours instead of Celery's."""
-    logs.configure("celery")
+    logs.configure(_me[1] if _me else "celery")
+    # It warns that revocations are not written to a result backend, of which there is none.
+    logging.getLogger("celery.worker.request").setLevel(logging.ERROR)
 
 
 @celery_signals.worker_init.connect
@@ -72,11 +79,11 @@ def _begin(sender: Any, **_: Any) -> None:
     global _reconciler, _me
     if RUNS in sender.app.amqp.queues.consume_from:
         _me = (sender.hostname, workers.WORKER, settings().slots)
-        logs.configure(workers.WORKER)
+        _set_up_logging()
         runner.sweep()
     else:
         _me = (sender.hostname, workers.SCHEDULER, 0)
-        logs.configure(workers.SCHEDULER)
+        _set_up_logging()
         _reconciler = Reconciler()
         _reconciler.start()
 

@@ -63,6 +63,7 @@ def ensure(requirements: str, stack: str | None, say: Say, run_logged: Runner) -
 
     Raises:
         DeployFailed: a requirement cannot be installed; uv's own words are in the log.
+
     """
     lines = sorted({line.strip() for line in requirements.splitlines() if line.strip()[:1] not in ("", "#")})
     wanted = stack_requirement(stack)
@@ -106,7 +107,12 @@ def _build(target: Path, requirements: str, wanted: str | None, say: Say, run_lo
         run_logged(command, environment(), target, say)
 
     target.mkdir()
-    run_logged([uv, "venv", "--quiet", "--python", sys.executable, str(target), "--clear"], environment(), target, say)
+    run_logged(
+        [uv, "venv", "--quiet", "--python", sys.executable, str(target), "--clear"],
+        environment(),
+        target,
+        say,
+    )
     (target / "stack.txt").write_text(stack_requirements())
     step([*install, "--quiet", "--require-hashes", "-r", str(target / "stack.txt")])
     if requirements.strip() or wanted:

@@ -4,7 +4,7 @@ Starlette's own form parsing replaces bytes that are not UTF-8; here they are an
 parameter, and nothing is changed.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -82,7 +82,7 @@ async def _read_multipart(body: Body, request: Request, boundary: bytes) -> None
         await form.close()
 
 
-async def _limited(request: Request, limit: int) -> AsyncIterator[bytes]:  # type: ignore[misc]
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     size = 0
     async for part in request.stream():
         size += len(part)

@@ -53,7 +53,7 @@ def _append(line: bytes, extra: bytes) -> bytes:
 
 
 def csv_rows(blocks: Iterable[Block], fields: Sequence[str], headers: bool) -> Iterator[bytes]:
-    """CSV of the given fields; a value that is not text or a number is written as JSON, a missing one is empty."""
+    """CSV of the given fields; a value that is no text is written as JSON, a missing one is empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     if headers:

@@ -67,7 +67,9 @@ def describe_form(*params: Param, more: str = "") -> dict[str, Any]:
         "additionalProperties": {"type": "string", "description": more} if more else True,
     }
     files = any(each.type == "file" for each in params)
-    kinds = ("multipart/form-data",) if files else ("application/x-www-form-urlencoded", "multipart/form-data")
+    kinds = (
+        ("multipart/form-data",) if files else ("application/x-www-form-urlencoded", "multipart/form-data")
+    )
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}}
 
 
@@ -152,12 +154,14 @@ class Params:
         return value
 
     def others(self, known: Sequence[Param]) -> dict[str, str]:
-        """All that has another name, as spider arguments: of a repeated one the last value (contract 13.18)."""
+        """All that has another name, as spider arguments; of a repeated one the last (contract 13.18)."""
         names = {each.name for each in known} | {APIKEY.name}
         found = {name: values[-1] for name, values in self._params.items() if name not in names}
         for name in found:
             if len(name) > NAME_LENGTH:
-                raise BadParameter(f"invalid argument {name[:50]}…: its name is longer than {NAME_LENGTH} characters")
+                raise BadParameter(
+                    f"invalid argument {name[:50]}…: its name is longer than {NAME_LENGTH} characters"
+                )
         if sum(len(name) + len(value) for name, value in found.items()) > ARGS_LENGTH:
             raise BadParameter(f"the spider arguments are longer than {ARGS_LENGTH} characters")
         return found

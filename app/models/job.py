@@ -21,9 +21,9 @@ class JobState(StrEnum):
 class Job(Table, table=True):
     """One run of a spider.
 
-    pending  -> running    claim()          best pending row: priority DESC, then oldest; writes token, lease, task id
+    pending  -> running    claim()          best row: priority DESC, then oldest; writes token, lease, task id
     pending  -> finished   request_stop()   close_reason "cancelled", never ran
-    running  -> running    heartbeat(token) extends the lease, answers "stop asked?" and "still mine?" in one statement
+    running  -> running    heartbeat(token) extends the lease, answers "stop asked?" and "still mine?" at once
     running  -> finished   finish(token)    by the owner, after the last record is stored
     running  -> finished   reap()           by the reconciler, lease expired; "worker lost"
     pending  -> deleted    delete()         never ran
@@ -75,7 +75,9 @@ class Job(Table, table=True):
     priority: int = 2  # 0 lowest … 4 highest
     units: int = 1
     duplicate_key: str | None = Field(default=None, max_length=64)
-    version: str | None = Field(default=None, max_length=255)  # at creation the current one, then the one that ran
+    version: str | None = Field(
+        default=None, max_length=255
+    )  # at creation the current one, then the one that ran
 
     spider_args: dict[str, str] | None = Field(default=None, sa_type=JSON)
     job_settings: dict[str, Any] | None = Field(default=None, sa_type=JSON)

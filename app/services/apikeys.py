@@ -5,12 +5,12 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import execute, now_ms
+from app.db import AnyRow, execute, now_ms
 from app.errors import BadParameter, NameTaken, NotFound
 from app.models import ApiKey, KeyProject, Project
 
@@ -34,12 +34,15 @@ def create(
         BadParameter: the name is empty or too long, or the value is not 16 to 128 letters, digits, - or _.
         NotFound: a project does not exist.
         NameTaken: a key of that name, or the very key, exists.
+
     """
     if not 1 <= len(name) <= 100:
         raise BadParameter("a key's name has 1 to 100 characters")
     # 32 hex digits: what every client has seen as a key (contract 2.1).
     value = secrets.token_hex(16) if value is None else value
-    if not (16 <= len(value) <= 128 and value.isascii() and value.replace("-", "").replace("_", "").isalnum()):
+    if not (
+        16 <= len(value) <= 128 and value.isascii() and value.replace("-", "").replace("_", "").isalnum()
+    ):
         raise BadParameter("a key has 16 to 128 letters, digits, - or _")
     for project in projects:
         if session.get(Project, project) is None:
@@ -74,6 +77,7 @@ def revoke(session: Session, name: str) -> None:
 
     Raises:
         NotFound: there is no valid key of that name.
+
     """
     changed = execute(
         session,
@@ -99,7 +103,7 @@ def _projects(key_id: int | None) -> Any:
     )
 
 
-def find(session: Session, value: str) -> Row[Any] | None:
+def find(session: Session, value: str) -> AnyRow | None:
     """The valid key ``value``: ``id``, ``name``, ``admin``; None when there is none."""
     return session.execute(
         select(col(ApiKey.id), col(ApiKey.name), col(ApiKey.admin)).where(

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Select, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import execute, now_ms, reading
+from app.db import AnyRow, execute, now_ms, reading
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Spider
 from app.services import jobs
@@ -88,7 +88,7 @@ def count(session: Session, wanted: Filter) -> int:
     return session.scalar(select(func.count()).select_from(Job).where(_where(session, wanted))) or 0
 
 
-def page(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[Row[Any]]:
+def page(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[AnyRow]:
     """At most ``limit`` jobs after the first ``offset``; jobs asked for by key come in the order asked."""
     rows = session.execute(_select(_where(session, wanted)).limit(limit).offset(offset)).all()
     if wanted.keys:
@@ -102,7 +102,7 @@ def last_offset(session: Session, wanted: Filter, limit: int) -> int:
     return max(count(session, wanted) - limit, 0)
 
 
-def key_of(row: Row[Any]) -> JobKey:
+def key_of(row: AnyRow) -> JobKey:
     """The key of a row of ``COLUMNS``."""
     return JobKey(row.project_id, row.spider_number, row.number)
 
@@ -116,7 +116,7 @@ def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
     return found
 
 
-def stream(wanted: Filter, limit: int, offset: int) -> Iterator[tuple[Row[Any], list[str]]]:
+def stream(wanted: Filter, limit: int, offset: int) -> Iterator[tuple[AnyRow, list[str]]]:
     """Every job of the filter with its tags, in constant memory.
 
     Each batch is a short transaction of its own that begins after the last row of the one before: no

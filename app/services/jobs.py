@@ -20,7 +20,7 @@ from app import broker
 from app.db import after_commit, execute, now_ms
 from app.errors import AlreadyScheduled, NotFound
 from app.keys import JobKey
-from app.models import Job, JobState, JobTag, Spider
+from app.models import Job, JobState, JobTag, Project, Spider
 from app.services import projects
 
 LEASE_MS = 20_000  # an owner not heard of for so long has lost its job
@@ -58,6 +58,7 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
     Raises:
         NotFound: the project's current version has no such spider (contract 13.1).
         AlreadyScheduled: a job with the same spider and arguments is pending or running.
+
     """
     # The number is taken by the same statement that finds the spider, so no two jobs share one.
     spider = execute(
@@ -73,7 +74,6 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
         "project_id": project_id,
         "spider_id": spider.id,
         "number": spider.jobs,
-        "state": new.state,
         "priority": new.priority,
         "units": new.units,
         "duplicate_key": duplicate_key(new.spider, new.args, new.job_cmd),
@@ -102,9 +102,11 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
 
 
 def _entered(state: JobState, by: str) -> dict[str, Any]:
-    """The columns that entering ``state`` stamps (contract 7.3)."""
+    """The columns that entering ``state`` writes: the state itself, times, and who did it (contract 7.3)."""
     now = now_ms()
-    stamps: dict[str, Any] = {"state_time": now, "updated_time": now, "touched_time": now}
+    stamps: dict[str, Any] = {
+        "state": state, "state_time": now, "updated_time": now, "touched_time": now,
+    }  # fmt: skip
     who = {
         JobState.PENDING: "scheduled_by",
         JobState.RUNNING: "started_by",
@@ -154,7 +156,6 @@ def claim(session: Session, worker: str, task_id: str) -> Claimed | None:
         update(Job)
         .where(col(Job.id) == best.scalar_subquery(), col(Job.state) == JobState.PENDING)
         .values(
-            state=JobState.RUNNING,
             token=token,
             lease_time=now_ms() + LEASE_MS,
             task_id=task_id,
@@ -168,8 +169,6 @@ def claim(session: Session, worker: str, task_id: str) -> Claimed | None:
 
 
 def _claimed(session: Session, job_id: int, token: str) -> Claimed:
-    from app.models import Project
-
     job, spider, version_id = session.execute(
         select(Job, Spider, col(Project.version_id))
         .join(Spider, col(Spider.id) == col(Job.spider_id))
@@ -182,7 +181,7 @@ def _claimed(session: Session, job_id: int, token: str) -> Claimed:
         key=JobKey(job.project_id, spider.number, job.number),
         token=token,
         spider=spider.name,
-        version_id=version_id,
+        version_id=version_id or 0,
         priority=job.priority,
         units=job.units,
         args=job.spider_args or {},
@@ -258,12 +257,16 @@ def finish(session: Session, job_id: int, token: str, reason: str) -> bool:
     that it had to be killed.
     """
     kept = reason == CANCEL_TIMEOUT
-    outcome = reason if kept else case((col(Job.stop_time).is_not(None), CANCELLED), else_=reason[:REASON_LENGTH])
+    outcome = (
+        reason if kept else case((col(Job.stop_time).is_not(None), CANCELLED), else_=reason[:REASON_LENGTH])
+    )
     changed = execute(
         session,
         update(Job)
         .where(_owned(job_id, token))
-        .values(close_reason=outcome, token=None, lease_time=None, **_entered(JobState.FINISHED, "jobrunner")),
+        .values(
+            close_reason=outcome, token=None, lease_time=None, **_entered(JobState.FINISHED, "jobrunner")
+        ),
     )
     return changed.rowcount == 1
 
@@ -286,7 +289,7 @@ def reap(session: Session) -> list[int]:
 
 
 def delete(session: Session, keys: Sequence[JobKey], by: str) -> int:
-    """Delete pending and finished jobs; running ones are refused (contract 13.4). Returns how many were deleted."""
+    """Delete pending and finished jobs, never running ones (contract 13.4); returns how many it were."""
     return execute(
         session,
         update(Job)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import execute, now_ms
+from app.db import AnyRow, execute, now_ms
 from app.errors import BadParameter, NameTaken
 from app.keys import LARGEST
 from app.models import Project, Spider, Version
@@ -20,6 +20,7 @@ def create(session: Session, name: str, project_id: int | None = None) -> int:
     Raises:
         BadParameter: the name is empty or too long, or the id is not a positive number.
         NameTaken: a project with that id exists.
+
     """
     if not 1 <= len(name) <= 100:
         raise BadParameter("a project's name has 1 to 100 characters")
@@ -28,15 +29,13 @@ def create(session: Session, name: str, project_id: int | None = None) -> int:
     if project_id is None:
         project_id = (session.scalar(select(func.max(col(Project.id)))) or 0) + 1
     try:
-        session.execute(
-            insert(Project).values(id=project_id, name=name, spiders=0, created_time=now_ms())
-        )
+        session.execute(insert(Project).values(id=project_id, name=name, spiders=0, created_time=now_ms()))
     except IntegrityError:
         raise NameTaken(f"project {project_id} exists") from None
     return project_id
 
 
-def listing(session: Session) -> Sequence[Row[Any]]:
+def listing(session: Session) -> Sequence[AnyRow]:
     """All projects by id: ``id``, ``name``, ``version`` (the current one's name or None)."""
     version = select(col(Version.name)).where(col(Version.id) == col(Project.version_id)).scalar_subquery()
     statement = select(col(Project.id), col(Project.name), version.label("version"))
@@ -48,8 +47,8 @@ def exists(session: Session, project_id: int) -> bool:
     return session.scalar(select(col(Project.id)).where(col(Project.id) == project_id)) is not None
 
 
-def current_version(project_id: int | ColumnElement[int]) -> Any:
-    """A scalar subquery: the name of the project's current version, or NULL."""
+def current_version(project_id: Any) -> Any:
+    """A scalar subquery: the name of the current version of a project (an id or a column), or NULL."""
     return (
         select(col(Version.name))
         .join(Project, col(Project.version_id) == col(Version.id))
@@ -58,7 +57,7 @@ def current_version(project_id: int | ColumnElement[int]) -> Any:
     )
 
 
-def spiders(session: Session, project_id: int, names: Sequence[str] = ()) -> Sequence[Row[Any]]:
+def spiders(session: Session, project_id: int, names: Sequence[str] = ()) -> Sequence[AnyRow]:
     """The project's deployed spiders by name: ``name``, ``number``, ``type``, ``version``."""
     statement = select(
         col(Spider.name),

@@ -80,7 +80,11 @@ def _expire(session: Session, days: int) -> bool:
             update(Job)
             .where(col(Job.id).in_(old.scalar_subquery()), col(Job.state) == JobState.FINISHED)
             .values(
-                state=JobState.DELETED, state_time=now, deleted_time=now, touched_time=now, deleted_by="retention"
+                state=JobState.DELETED,
+                state_time=now,
+                deleted_time=now,
+                touched_time=now,
+                deleted_by="retention",
             ),
         ).rowcount
         == BATCH

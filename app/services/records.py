@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import chunks
-from app.db import execute, now_ms, reading
+from app.db import AnyRow, execute, now_ms, reading
 from app.models import Chunk, Job, JobState, Kind
 
 MAX_RECORDS = 1000  # in one chunk
@@ -90,6 +90,7 @@ def read(job_id: int, kind: Kind, start: int, stop: int, *, times: bool = False)
     One chunk is in memory at a time, fetched in a transaction of its own, so that a client that reads
     slowly holds nothing. Each is looked up by the position reached, never by a remembered list: chunks
     may be merged or purged meanwhile.
+
     """
     while start < stop:
         with reading() as session:
@@ -121,12 +122,12 @@ def compact(session: Session, job_id: int) -> None:
             .where(col(Chunk.job_id) == job_id, col(Chunk.kind) == kind)
             .order_by(col(Chunk.first))
         ).all()
-        group: list[Row[Any]] = []
+        group: list[AnyRow] = []
         for row in rows:
             if group and (
-                sum(each.count for each in group) + row.count > MAX_RECORDS
+                sum(each[1] for each in group) + row[1] > MAX_RECORDS
                 or sum(each.size for each in group) + row.size > MAX_BYTES
-                or group[-1].first + group[-1].count != row.first
+                or group[-1].first + group[-1][1] != row.first
             ):
                 _merge(session, job_id, kind, group)
                 group = []
@@ -134,7 +135,7 @@ def compact(session: Session, job_id: int) -> None:
         _merge(session, job_id, kind, group)
 
 
-def _merge(session: Session, job_id: int, kind: Kind, group: Sequence[Row[Any]]) -> None:
+def _merge(session: Session, job_id: int, kind: Kind, group: Sequence[AnyRow]) -> None:
     if len(group) < 2:
         return
     these = (

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import broker
-from app.db import after_commit, execute, now_ms
+from app.db import AnyRow, after_commit, execute, now_ms
 from app.errors import NotFound, Refused
 from app.models import Project, ProjectEgg, Version, VersionFile, VersionState
 from app.services import projects
@@ -34,12 +34,13 @@ def add(
 
     Args:
         eggs: the project's own as ``MAIN_EGG``, then dependency eggs under their own names.
+
     """
     statement = insert(Version).values(
         project_id=project_id, name=name, state=VersionState.PENDING, requirements=requirements,
         stack=stack, spiders=[], created_by=by, created_time=now_ms(), log="",
     )  # fmt: skip
-    version_id: int = session.execute(statement.returning(col(Version.id))).scalar_one()
+    version_id = session.execute(statement.returning(col(Version.id))).scalar_one() or 0
     rows = [
         {"version_id": version_id, "name": egg, "sha256": hashlib.sha256(data).hexdigest(), "data": data}
         for egg, data in eggs
@@ -50,7 +51,7 @@ def add(
 
 
 def claim_build(session: Session, version_id: int) -> Version | None:
-    """pending -> building: take the version, or None when somebody else has."""
+    """Pending -> building: take the version, or None when somebody else has."""
     changed = execute(
         session,
         update(Version)
@@ -71,7 +72,7 @@ def log(session: Session, version_id: int, text: str) -> bool:
 
 
 def activate(session: Session, version_id: int, settings_module: str, spiders: Sequence[str]) -> bool:
-    """building -> ready, and the project's version unless a newer deploy is; False: no longer ours.
+    """Building -> ready, and the project's version unless a newer deploy is; False: no longer ours.
 
     An earlier version of the same name is replaced.
     """
@@ -102,13 +103,13 @@ def activate(session: Session, version_id: int, settings_module: str, spiders: S
 
 
 def fail(session: Session, version_id: int, error: str) -> bool:
-    """building -> failed; the project's version stays what it was."""
+    """Building -> failed; the project's version stays what it was."""
     values = {"state": VersionState.FAILED, "error": error[-LOG_LENGTH:], "lease_time": None}
     return execute(session, update(Version).where(_building(version_id)).values(values)).rowcount == 1
 
 
 def reap_builds(session: Session) -> None:
-    """building -> failed where the builder has not been heard of; for the reconciler."""
+    """Building -> failed where the builder has not been heard of; for the reconciler."""
     session.execute(
         update(Version)
         .where(col(Version.state) == VersionState.BUILDING, col(Version.lease_time) < now_ms())
@@ -124,11 +125,12 @@ def waiting(session: Session) -> Sequence[int]:
     return [found for found in session.scalars(statement) if found is not None]
 
 
-def progress(session: Session, version_id: int) -> Row[Any]:
+def progress(session: Session, version_id: int) -> AnyRow:
     """What has become of a deploy: ``state``, ``log``, ``error``, ``spiders``.
 
     Raises:
         NotFound: the version was deleted meanwhile.
+
     """
     columns = (col(Version.state), col(Version.log), col(Version.error), col(Version.spiders))
     row = session.execute(select(*columns).where(col(Version.id) == version_id)).one_or_none()
@@ -162,6 +164,7 @@ def remove(session: Session, project_id: int, name: str) -> None:
 
     Raises:
         NotFound: the project has no such version.
+
     """
     if not _delete(session, project_id, name):
         raise NotFound(f"project {project_id} has no version {name}")
@@ -171,9 +174,7 @@ def remove(session: Session, project_id: int, name: str) -> None:
         return
     newest = left[-1] if left else None
     session.execute(
-        update(Project)
-        .where(col(Project.id) == project_id)
-        .values(version_id=newest.id if newest else None)
+        update(Project).where(col(Project.id) == project_id).values(version_id=newest.id if newest else None)
     )
     projects.set_deployed(session, project_id, newest.spiders if newest else [])
 
@@ -186,12 +187,15 @@ def code(session: Session, version_id: int) -> tuple[Version, list[tuple[str, st
 
     Raises:
         NotFound: the version is gone.
+
     """
     version = session.get(Version, version_id)
     if version is None:
         raise NotFound("the version was deleted before the job started")
     own = session.execute(
-        select(col(VersionFile.name), col(VersionFile.sha256)).where(col(VersionFile.version_id) == version_id)
+        select(col(VersionFile.name), col(VersionFile.sha256)).where(
+            col(VersionFile.version_id) == version_id
+        )
     ).all()
     shared = session.execute(
         select(col(ProjectEgg.name), col(ProjectEgg.sha256)).where(
@@ -207,6 +211,7 @@ def egg_data(session: Session, sha256: str) -> bytes:
 
     Raises:
         NotFound: no version or project holds it any more.
+
     """
     for table in (VersionFile, ProjectEgg):
         data = session.scalars(select(col(table.data)).where(col(table.sha256) == sha256).limit(1)).first()
@@ -220,6 +225,7 @@ def add_egg(session: Session, project_id: int, name: str, version: str, data: by
 
     Raises:
         Refused: the name is the project's own.
+
     """
     if name == MAIN_EGG:
         raise Refused(f"the name {MAIN_EGG} is the project's own: deploy it as a version")
@@ -235,13 +241,14 @@ def remove_egg(session: Session, project_id: int, name: str) -> None:
 
     Raises:
         NotFound: the project has no such egg.
+
     """
     gone = delete(ProjectEgg).where(col(ProjectEgg.project_id) == project_id, col(ProjectEgg.name) == name)
     if execute(session, gone).rowcount == 0:
         raise NotFound(f"project {project_id} has no egg {name}")
 
 
-def eggs(session: Session, project_id: int) -> Sequence[Row[Any]]:
+def eggs(session: Session, project_id: int) -> Sequence[AnyRow]:
     """The project's dependency eggs by name: ``name``, ``version``."""
     return session.execute(
         select(col(ProjectEgg.name), col(ProjectEgg.version))
@@ -255,6 +262,7 @@ def bundle(session: Session, project_id: int) -> tuple[str, list[tuple[str, byte
 
     Raises:
         NotFound: the project has neither a version nor eggs.
+
     """
     version_id = session.scalar(select(col(Project.version_id)).where(col(Project.id) == project_id))
     found: list[tuple[str, bytes]] = []

@@ -48,7 +48,7 @@ def until(what: str, seconds: float, look: Callable[[], object]) -> None:
         try:
             if seen := look():
                 return
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
             seen = error
         time.sleep(0.5)
     pytest.fail(f"not in {seconds:.0f} s: {what} (last seen: {seen!r})")
@@ -110,18 +110,16 @@ class Stack:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["jobid"])
 
+    def get(self, path: str, **params: Any) -> str:
+        answer = self.http.get(path, params={"project": 123, **params})
+        return answer.raise_for_status().text
+
     def jobs(self, *keys: str, state: str | None = None) -> list[Job]:
-        params: dict[str, Any] = {"project": 123, "job": keys, "count": 1000}
-        if state:
-            params["state"] = state
-        answer = self.http.get("jobs/list.json", params=params)
-        assert answer.status_code == 200, answer.text
-        return list(answer.json()["jobs"])
+        only = {"state": state} if state else {}
+        return list(json.loads(self.get("jobs/list.json", job=keys, count=1000, **only))["jobs"])
 
     def items(self, key: str) -> list[Job]:
-        answer = self.http.get("items.jl", params={"project": 123, "job": key})
-        assert answer.status_code == 200, answer.text
-        return [json.loads(line) for line in answer.text.splitlines()]
+        return [json.loads(line) for line in self.get("items.jl", job=key).splitlines()]
 
     def crawling(self, *keys: str) -> None:
         """Wait until each of the jobs has produced something."""
@@ -243,7 +241,7 @@ def test_a_restart_of_one_service(stack: Stack, service: str) -> None:
     assert stack.complete(jobs[waiting])
     # Only the worker's own end stops a spider, and gently: it is not cut off, it closes.
     if service == "worker":
-        assert "Spider closed" in stack.http.get("log.jl", params={"project": 123, "job": running}).text
+        assert "Spider closed" in stack.get("log.jl", job=running)
     else:
         assert stack.complete(jobs[running]), jobs[running]
     stack.healthy()

@@ -33,6 +33,7 @@ def checked_egg(data: bytes, what: str) -> bytes:
 
     Raises:
         BadParameter: it is not.
+
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as egg:

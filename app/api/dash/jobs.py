@@ -5,12 +5,11 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter
-from sqlalchemy import Row
 from starlette.responses import Response, StreamingResponse
 
 from app.api.dash.wire import COUNT, JSON_CAP, OFFSET, PROJECT, Call, enter, ok, paging, utc
 from app.api.params import Param, Params, describe, describe_form
-from app.db import reading, transaction
+from app.db import AnyRow, reading, transaction
 from app.errors import BadParameter
 from app.models import JobState
 from app.services import joblist, jobs
@@ -22,7 +21,12 @@ FILTERS = (
     PROJECT,
     Param("job", "only these jobs; unknown ones are passed over", repeat=True),
     Param("spider", "only jobs of the spider with this name"),
-    Param("state", "only jobs in these states; without it all but deleted ones", repeat=True, values=list(JobState)),
+    Param(
+        "state",
+        "only jobs in these states; without it all but deleted ones",
+        repeat=True,
+        values=list(JobState),
+    ),
     Param("has_tag", "only jobs with any of these tags", repeat=True),
     Param("lacks_tag", "only jobs with none of these tags", repeat=True),
 )
@@ -46,7 +50,7 @@ def read_filter(params: Params, project: int) -> Filter:
     )
 
 
-def job_object(row: Row[Any], tags: list[str]) -> dict[str, Any]:
+def job_object(row: AnyRow, tags: list[str]) -> dict[str, Any]:
     """A job as contract 3.3 shows it; what is not known is left out."""
     job = {
         "id": f"{row.project_id}/{row.spider_number}/{row.number}",

@@ -33,7 +33,9 @@ ITEMS = (
 )
 CSV = (
     Param("fields", "columns, separated by commas", required=True),
-    Param("include_headers", "1: the first row has the names of the columns", required=True, values=("0", "1")),
+    Param(
+        "include_headers", "1: the first row has the names of the columns", required=True, values=("0", "1")
+    ),
 )
 LOG = (
     PROJECT,
@@ -122,9 +124,7 @@ def items_csv(call: Call) -> StreamingResponse:
     headers = params.text("include_headers").lower()
     if headers not in ("0", "1", "y", "n"):
         raise BadParameter(f"invalid value for include_headers: {headers}")
-    return StreamingResponse(
-        formats.csv_rows(blocks, fields, headers in ("1", "y")), media_type=formats.CSV
-    )
+    return StreamingResponse(formats.csv_rows(blocks, fields, headers in ("1", "y")), media_type=formats.CSV)
 
 
 def _log(call: Call, cap: int | None = None) -> Iterator[dict[str, Any]]:
@@ -160,13 +160,15 @@ def _shown(entry: dict[str, Any]) -> bytes:
     )
 
 
+def _text(entry: dict[str, Any]) -> str:
+    moment, level = formats.time_text(entry["time"], " "), formats.level_name(entry["level"])
+    return f"{moment} {level} {entry['message']}\n"
+
+
 def _lines(entries: Iterator[dict[str, Any]], text: bool) -> Iterator[bytes]:
     while block := list(islice(entries, 500)):
         if text:
-            yield "".join(
-                f"{formats.time_text(entry['time'], ' ')} {formats.level_name(entry['level'])} {entry['message']}\n"
-                for entry in block
-            ).encode("utf-8", "replace")
+            yield "".join(map(_text, block)).encode("utf-8", "replace")
         else:
             yield b"\n".join(map(_shown, block)) + b"\n"
 

@@ -120,7 +120,9 @@ def _command(spider: str, params: Params) -> list[str] | None:
     args = params.maybe("cmd_args", length=100_000)
     if not spider.startswith("py:"):
         if args:
-            raise BadParameter("invalid value for cmd_args: only scripts (spider=py:NAME.py) take a command line")
+            raise BadParameter(
+                "invalid value for cmd_args: only scripts (spider=py:NAME.py) take a command line"
+            )
         return None
     try:
         return [spider, *shlex.split(args or "")]

@@ -6,13 +6,12 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter
-from sqlalchemy import Row
 from starlette.responses import Response, StreamingResponse
 
 from app.api.dash.eggs import checked_egg
 from app.api.dash.wire import PROJECT, Call, enter, error_object, ok, who
 from app.api.params import Param, Params, describe, describe_form
-from app.db import reading, transaction
+from app.db import AnyRow, reading, transaction
 from app.errors import BadParameter, CrawldockError, DeployFailed
 from app.models import VersionState
 from app.services import versions
@@ -92,7 +91,9 @@ def _read(params: Params) -> tuple[str, str, list[tuple[str, bytes]]]:
         more[(filename or f"egg-{place}").removesuffix(".egg")[:200]] = checked_egg(data, "eggs")
     uploaded = params.files("requirements")
     try:
-        requirements = uploaded[-1][1].decode() if uploaded else params.maybe("requirements", length=1 << 20) or ""
+        requirements = (
+            uploaded[-1][1].decode() if uploaded else params.maybe("requirements", length=1 << 20) or ""
+        )
     except UnicodeDecodeError:
         raise BadParameter("invalid value for requirements: not UTF-8") from None
     if "\0" in requirements:
@@ -107,7 +108,7 @@ def _follow(version_id: int, answer: dict[str, Any]) -> Iterator[bytes | Crawldo
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         with reading() as session:
-            row: Row[Any] = versions.progress(session, version_id)
+            row: AnyRow = versions.progress(session, version_id)
         if len(row.log) > shown:
             yield row.log[shown:].encode()
             shown = len(row.log)

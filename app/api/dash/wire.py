@@ -63,7 +63,8 @@ def who(session: Session, body: Body) -> tuple[Principal, Params]:
 
 def enter(session: Session, body: Body) -> tuple[Principal, Params, int]:
     """What every call on a project begins with, in the recorded order (contract 2.4):
-    authentication, syntax of ``project``, access to it."""
+    authentication, syntax of ``project``, access to it.
+    """
     principal, params = who(session, body)
     project = params.project()
     principal.enter(session, project)
@@ -119,6 +120,7 @@ def paging(params: Params, cap: int | None = None) -> tuple[int, int]:
 
     Args:
         cap: most rows of one answer; None is unlimited.
+
     """
     count = params.integer("count", JSON_ROWS if cap else 2**31 - 1)
     if cap:

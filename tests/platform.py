@@ -1,0 +1,161 @@
+"""A whole platform as a user starts it: `crawldock up` in a process of its own, spoken to over HTTP alone."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.eggs import SPIDERS, project
+
+KEY = "0123456789abcdef0123456789abcdef"
+CRAWLDOCK = [sys.executable, "-m", "app.cli"]
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(what: Callable[[], Any], seconds: float = 30.0, pause: float = 0.05) -> Any:
+    """Ask until the answer is true; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        assert time.monotonic() < deadline, f"not within {seconds} s; last answer {answer!r}"
+        time.sleep(pause)
+    return answer
+
+
+class Platform:
+    """A running platform; environment variables may be given, as ``CRAWLDOCK_SLOTS="1"``."""
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CRAWLDOCK_")},
+            "CRAWLDOCK_PORT": str(self.port),
+            "CRAWLDOCK_DATA_DIR": str(folder / "data"),
+            "CRAWLDOCK_SLOTS": "2",
+            "CRAWLDOCK_API_KEY": KEY,
+            "CRAWLDOCK_STOP_GRACE_SECONDS": "3",
+            **env,
+        }
+        self._projects = iter(range(1000, 1_000_000))
+        self.http = httpx.Client(base_url=f"{self.url}/api/", auth=(KEY, ""), timeout=60)
+
+    def __enter__(self) -> "Platform":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.http.close()
+
+    def start(self) -> None:
+        """Start it and wait until it is healthy."""
+        self.log = self.folder / "up.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*CRAWLDOCK, "up"], cwd=ROOT, env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+        until(lambda: "Crawldock is ready" in self.log.read_text() or self.process.poll() is not None, 90)
+        assert self.process.poll() is None, self.log.read_text()
+        until(self.healthy, 30)
+
+    def healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        """Ctrl-C, and wait."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Descendants with all of ``words`` in their command line, the oldest first."""
+        found = []
+        for process in self.descendants():
+            try:
+                line = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+            if all(word in line for word in words):
+                found.append(process)
+        return sorted(found, key=lambda process: process.create_time())
+
+    def worker(self) -> psutil.Process:
+        """The main process of the worker."""
+        return next(p for p in self.processes("celery", " runs ") if p.ppid() == self.process.pid)
+
+    def crawldock(self, *args: str) -> str:
+        """Run `crawldock …` beside the platform."""
+        return subprocess.run(
+            [*CRAWLDOCK, *args], cwd=ROOT, env=self.env, check=True, capture_output=True, text=True
+        ).stdout
+
+    # The API
+
+    def get(self, path: str, **params: Any) -> httpx.Response:
+        return self.http.get(path, params=params)
+
+    def post(self, path: str, **data: Any) -> httpx.Response:
+        return self.http.post(path, data=data)
+
+    def deploy(
+        self, egg: bytes | None = None, project_id: int | None = None, version: str = "1", **files: Any
+    ) -> int:
+        """Deploy an egg, by default the usual spiders, to a new project; returns the project's id."""
+        if project_id is None:
+            project_id = next(self._projects)
+            self.crawldock("projects", "create", f"project {project_id}", "--id", str(project_id))
+        egg = project(SPIDERS) if egg is None else egg
+        answer = self.http.post(
+            "scrapyd/addversion.json",
+            data={"project": project_id, "version": version},
+            files={"egg": ("project.egg", egg), **files},
+        )
+        assert answer.status_code == 200, answer.text
+        assert httpx.Response(200, text=answer.text.splitlines()[-1]).json()["status"] == "ok", answer.text
+        return project_id
+
+    def schedule(self, project_id: int, spider: str, **params: Any) -> str:
+        answer = self.post("schedule.json", project=project_id, spider=spider, **params).json()
+        assert answer["status"] == "ok", answer
+        return str(answer["jobid"])
+
+    def job(self, key: str) -> dict[str, Any]:
+        jobs = self.get("jobs/list.json", project=key.split("/", maxsplit=1)[0], job=key).json()["jobs"]
+        return dict(jobs[0])
+
+    def wait(self, key: str, state: str = "finished", seconds: float = 40.0) -> dict[str, Any]:
+        """Wait until the job is in ``state``; returns the job."""
+        until(lambda: self.job(key)["state"] == state, seconds)
+        return self.job(key)
+
+    def run(self, project_id: int, spider: str, **params: Any) -> dict[str, Any]:
+        """Schedule a job and wait for its end."""
+        return self.wait(self.schedule(project_id, spider, **params))
+
+    def items(self, key: str) -> list[Any]:
+        text = self.get("items.jl", project=key.split("/", maxsplit=1)[0], job=key).text
+        return [httpx.Response(200, text=line).json() for line in text.splitlines()]
+
+    def log_of(self, key: str) -> str:
+        return self.get("log.txt", project=key.split("/", maxsplit=1)[0], job=key).text
