@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 
 from tests.eggs import SPIDERS, project
@@ -52,7 +52,7 @@ class Platform:
             **env,
         }
         self._projects = iter(range(1000, 1_000_000))
-        self.http = httpx.Client(base_url=f"{self.url}/api/", auth=(KEY, ""), timeout=60)
+        self.http = httpx2.Client(base_url=f"{self.url}/api/", auth=(KEY, ""), timeout=60)
 
     def __enter__(self) -> "Platform":
         self.start()
@@ -75,8 +75,8 @@ class Platform:
 
     def healthy(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health").status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"{self.url}/health").status_code == 200
+        except httpx2.TransportError:
             return False
 
     def stop(self) -> None:
@@ -112,10 +112,10 @@ class Platform:
 
     # The API
 
-    def get(self, path: str, **params: Any) -> httpx.Response:
+    def get(self, path: str, **params: Any) -> httpx2.Response:
         return self.http.get(path, params=params)
 
-    def post(self, path: str, **data: Any) -> httpx.Response:
+    def post(self, path: str, **data: Any) -> httpx2.Response:
         return self.http.post(path, data=data)
 
     def deploy(
@@ -132,7 +132,7 @@ class Platform:
             files={"egg": ("project.egg", egg), **files},
         )
         assert answer.status_code == 200, answer.text
-        assert httpx.Response(200, text=answer.text.splitlines()[-1]).json()["status"] == "ok", answer.text
+        assert httpx2.Response(200, text=answer.text.splitlines()[-1]).json()["status"] == "ok", answer.text
         return project_id
 
     def schedule(self, project_id: int, spider: str, **params: Any) -> str:
@@ -155,7 +155,7 @@ class Platform:
 
     def items(self, key: str) -> list[Any]:
         text = self.get("items.jl", project=key.split("/", maxsplit=1)[0], job=key).text
-        return [httpx.Response(200, text=line).json() for line in text.splitlines()]
+        return [httpx2.Response(200, text=line).json() for line in text.splitlines()]
 
     def log_of(self, key: str) -> str:
         return self.get("log.txt", project=key.split("/", maxsplit=1)[0], job=key).text
