@@ -27,6 +27,8 @@ DELETE = (
     Param("version", "with name=__main__: the deployed version to delete, required then"),
 )
 
+MOST_BYTES = 1 << 30  # unpacked: testing a zip bomb would keep us busy for ever
+
 
 def checked_egg(data: bytes, what: str) -> bytes:
     """An egg that is a readable zip.
@@ -37,7 +39,11 @@ def checked_egg(data: bytes, what: str) -> bytes:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as egg:
+            if sum(file.file_size for file in egg.infolist()) > MOST_BYTES:
+                raise BadParameter(f"invalid value for {what}: more than {MOST_BYTES >> 20} MB unpacked")
             broken = egg.testzip()
+    except BadParameter:
+        raise
     except Exception as error:  # zipfile raises many kinds on crafted files
         raise BadParameter(f"invalid value for {what}: not an egg ({error})") from None
     if broken is not None:
