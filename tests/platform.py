@@ -12,7 +12,10 @@ from typing import Any
 
 import httpx2
 import psutil
+from sqlalchemy.orm import Session
 
+from app.db import make_engine
+from app.services import projects
 from tests.eggs import SPIDERS, project
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -33,6 +36,14 @@ def until(what: Callable[[], Any], seconds: float = 30.0, pause: float = 0.05) -
         assert time.monotonic() < deadline, f"not within {seconds} s; last answer {answer!r}"
         time.sleep(pause)
     return answer
+
+
+def share_venvs(folder: Path) -> None:
+    """Let the platform in ``folder`` use the virtualenvs of the other platforms of this test run."""
+    common = folder.parent / "venvs"
+    common.mkdir(exist_ok=True)
+    (folder / "data").mkdir()
+    (folder / "data" / "venvs").symlink_to(common)
 
 
 class Platform:
@@ -118,13 +129,23 @@ class Platform:
     def post(self, path: str, **data: Any) -> httpx2.Response:
         return self.http.post(path, data=data)
 
+    def create_project(self, project_id: int) -> None:
+        """What `crawldock projects create` does, without starting an interpreter for it."""
+        engine = make_engine(
+            self.env.get("DATABASE_URL") or f"sqlite:///{self.folder / 'data' / 'crawldock.db'}"
+        )
+        with Session(engine.execution_options(writes=True)) as session:
+            projects.create(session, f"project {project_id}", project_id)
+            session.commit()
+        engine.dispose()
+
     def deploy(
         self, egg: bytes | None = None, project_id: int | None = None, version: str = "1", **files: Any
     ) -> int:
         """Deploy an egg, by default the usual spiders, to a new project; returns the project's id."""
         if project_id is None:
             project_id = next(self._projects)
-            self.crawldock("projects", "create", f"project {project_id}", "--id", str(project_id))
+            self.create_project(project_id)
         egg = project(SPIDERS) if egg is None else egg
         answer = self.http.post(
             "scrapyd/addversion.json",
