@@ -7,6 +7,7 @@ down never fails a request; it is logged, and the reconciler sends the wake-up a
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -126,13 +127,16 @@ def build(version_id: int) -> None:
     _sender.send("build_version", [version_id], BUILDS, 0)
 
 
-def revoke(task_id: str) -> None:
-    """Revoke the running Celery task: its runner looks at its row at once, and sees the wish to stop."""
+def revoke(task_ids: Sequence[str]) -> None:
+    """Revoke running Celery tasks: each runner looks at its row at once, and sees the wish to stop.
+
+    One message for all, so that a broker that is down costs one time-out.
+    """
     try:
-        celery.control.revoke(task_id, terminate=True, signal=LOOK_NOW)
+        celery.control.revoke(list(task_ids), terminate=True, signal=LOOK_NOW)
     except Exception as error:
         # The runner's next heartbeat sees the row all the same.
-        log.warning("revoke of %s not sent: %s", task_id, type(error).__name__)
+        log.warning("revoke of %s not sent: %s", ", ".join(task_ids), type(error).__name__)
 
 
 def alive() -> bool:

@@ -115,6 +115,15 @@ def _create_project(name: str, project_id: int | None, quiet: bool = False) -> N
         typer.echo(f"project {created} created")
 
 
+@cli.command()
+def copy_database(source: Annotated[str, typer.Argument(help="URL of the database to copy from.")]) -> None:
+    """Copy all data from another database into the empty one of DATABASE_URL: from SQLite to PostgreSQL."""
+    from app import copying
+
+    for table, rows in copying.copy_from(source).items():
+        typer.echo(f"{table}\t{rows} rows")
+
+
 @projects_cli.command("create")
 def create_project(
     name: str,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.errors import BadParameter
 
 LARGEST = 2**31 - 1  # the columns are 32-bit integers
+DIGITS = 10  # that the largest one has
 
 
 def number(text: str, name: str) -> int:
@@ -14,7 +15,7 @@ def number(text: str, name: str) -> int:
         BadParameter: ``text`` is anything else (contract 3.2: "invalid value for project: invalid").
 
     """
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= LARGEST):
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS and 1 <= int(text) <= LARGEST):
         raise BadParameter(f"invalid value for {name}: {text[:200]}")
     return int(text)
 

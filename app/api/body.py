@@ -18,7 +18,7 @@ from app.errors import BadParameter, CrawldockError, TooLarge
 from app.settings import settings
 
 FORM_BYTES = 4 << 20  # of a body that is not an upload
-MOST_PARAMETERS = 10_000  # 1,000 jobs can be named in one call, ten times over
+MOST_PARAMETERS = 10_000  # 1,000 jobs can be named in one call, ten times over; SQLite binds 32,766 values
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Body:
     files: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)  # (file name, data)
     key: str | None = None
     problem: CrawldockError | None = None
+    size: int = 0  # parameters so far
 
 
 async def read_body(request: Request) -> Body:
@@ -43,7 +44,7 @@ async def read_body(request: Request) -> Body:
         if request.method == "POST":
             await _read_form(body, request)
     except CrawldockError as problem:
-        body.problem = problem
+        body.problem = body.problem or problem
     body.key = body.key or next(iter(body.params.pop("apikey", [])), None)
     return body
 
@@ -71,13 +72,11 @@ async def _read_multipart(body: Body, request: Request, boundary: bytes) -> None
     except MultiPartException as error:
         raise BadParameter(f"malformed multipart body: {error.message}") from None
     try:
-        for raw_name, value in form.multi_items():
-            name = _text(raw_name.encode("latin-1"), "a parameter's name")
-            if isinstance(value, UploadFile):
-                filename = _text((value.filename or "").encode("latin-1"), name)
-                body.files.setdefault(name, []).append((filename, await value.read()))
-            else:
-                _put(body, name, _text(value.encode("latin-1"), name))
+        for name, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                _put(body, name.encode("latin-1"), value.encode("latin-1"))
+            elif pair := _pair(body, name.encode("latin-1"), (value.filename or "").encode("latin-1")):
+                body.files.setdefault(pair[0], []).append((pair[1], await value.read()))
     finally:
         await form.close()
 
@@ -96,15 +95,25 @@ def _add(body: Body, form: bytes) -> None:
     for pair in form.split(b"&") if form else ():
         raw_name, _, raw_value = pair.replace(b"+", b" ").partition(b"=")
         if pair:
-            name = _text(unquote_to_bytes(raw_name), "a parameter's name")
-            _put(body, name, _text(unquote_to_bytes(raw_value), name))
+            _put(body, unquote_to_bytes(raw_name), unquote_to_bytes(raw_value))
 
 
-def _put(body: Body, name: str, value: str) -> None:
-    values = body.params.setdefault(name, [])
-    values.append(value)
-    if len(body.params) > MOST_PARAMETERS or len(values) > MOST_PARAMETERS:
+def _put(body: Body, raw_name: bytes, raw_value: bytes) -> None:
+    body.size += 1
+    if body.size > MOST_PARAMETERS:
         raise BadParameter(f"more than {MOST_PARAMETERS} parameters")
+    if pair := _pair(body, raw_name, raw_value):
+        body.params.setdefault(pair[0], []).append(pair[1])
+
+
+def _pair(body: Body, raw_name: bytes, raw_value: bytes) -> tuple[str, str] | None:
+    """Both as text; None leaves a problem behind, so that a key that comes later is still found."""
+    try:
+        name = _text(raw_name, "a parameter's name")
+        return name, _text(raw_value, name)
+    except BadParameter as problem:
+        body.problem = body.problem or problem
+        return None
 
 
 def _text(raw: bytes, name: str) -> str:

@@ -8,7 +8,7 @@ import orjson
 
 from app.api.body import Body
 from app.errors import BadParameter
-from app.keys import LARGEST, JobKey, number
+from app.keys import DIGITS, LARGEST, JobKey, number
 
 NAME_LENGTH = 255  # characters of a spider's name, a tag, an argument's name
 ARGS_LENGTH = 256 << 10  # characters of all spider arguments, or of one JSON object
@@ -117,7 +117,8 @@ class Params:
         if text is None:
             return default
         digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit()) or not low <= int(text[:20]) <= high:
+        plain = digits.isascii() and digits.isdigit() and len(digits) <= DIGITS
+        if not plain or not low <= int(text) <= high:
             raise BadParameter(f"invalid value for {name}: {text[:200]}")
         return int(text)
 
@@ -151,6 +152,10 @@ class Params:
             raise BadParameter(f"invalid value for {name}: not a JSON object")
         if "\\u0000" in text:
             raise BadParameter(f"invalid value for {name}: NUL character")
+        try:
+            orjson.dumps(value)
+        except TypeError:  # it reads deeper nesting than it writes
+            raise BadParameter(f"invalid value for {name}: nested too deeply") from None
         return value
 
     def others(self, known: Sequence[Param]) -> dict[str, str]:

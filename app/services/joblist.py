@@ -1,7 +1,7 @@
 """The read side of jobs: filters, pages, streams, counts; and tags of what a filter selects."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Select, and_, delete, exists, func, insert, literal, or_, select, update
@@ -57,8 +57,7 @@ def _tagged(tags: Sequence[str]) -> Any:
 def _where(session: Session, wanted: Filter) -> Any:
     conditions = [col(Job.project_id) == wanted.project, col(Job.state).in_(wanted.states or LIVE)]
     if wanted.keys:
-        ids = (jobs.find(session, key) for key in wanted.keys)
-        conditions.append(col(Job.id).in_([found for found in ids if found is not None]))
+        conditions.append(col(Job.id).in_(jobs.ids_of(session, wanted.keys)))
     if wanted.spider is not None:
         spider = session.scalar(
             select(col(Spider.id)).where(
@@ -90,11 +89,22 @@ def count(session: Session, wanted: Filter) -> int:
 
 def page(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[AnyRow]:
     """At most ``limit`` jobs after the first ``offset``; jobs asked for by key come in the order asked."""
-    rows = session.execute(_select(_where(session, wanted)).limit(limit).offset(offset)).all()
     if wanted.keys:
-        place = {key: position for position, key in enumerate(wanted.keys)}
-        rows = sorted(rows, key=lambda row: place[key_of(row)])
-    return rows
+        return _by_id(session, _asked(session, wanted)[offset : offset + limit])
+    return session.execute(_select(_where(session, wanted)).limit(limit).offset(offset)).all()
+
+
+def _asked(session: Session, wanted: Filter) -> list[int]:
+    """Ids of the jobs asked for by key that pass the other filters, in the order asked."""
+    ids = jobs.ids_of(session, wanted.keys)
+    others = _where(session, replace(wanted, keys=()))
+    passed = set(session.scalars(select(col(Job.id)).where(others, col(Job.id).in_(ids))))
+    return [job_id for job_id in ids if job_id in passed]
+
+
+def _by_id(session: Session, ids: Sequence[int]) -> Sequence[AnyRow]:
+    place = {job_id: position for position, job_id in enumerate(ids)}
+    return sorted(session.execute(_select(col(Job.id).in_(ids))), key=lambda row: place[row.id])
 
 
 def last_offset(session: Session, wanted: Filter, limit: int) -> int:
@@ -122,15 +132,17 @@ def stream(wanted: Filter, limit: int, offset: int) -> Iterator[tuple[AnyRow, li
     Each batch is a short transaction of its own that begins after the last row of the one before: no
     transaction stays open while a client reads slowly, and no offset is counted again and again.
     """
+    if wanted.keys:
+        with reading() as session:
+            ids = _asked(session, wanted)[offset : offset + limit]
+        yield from _stream_by_id(ids)
+        return
     after: Any = literal(True)
     while limit > 0:
         with reading() as session:
             condition = and_(_where(session, wanted), after)
             rows = session.execute(_select(condition).limit(min(limit, BATCH)).offset(offset)).all()
             tags = tags_of(session, [row.id for row in rows])
-        if wanted.keys:
-            place = {key: position for position, key in enumerate(wanted.keys)}
-            rows = sorted(rows, key=lambda row: place[key_of(row)])
         for row in rows:
             yield row, tags.get(row.id, [])
         if len(rows) < min(limit, BATCH):
@@ -140,6 +152,15 @@ def stream(wanted: Filter, limit: int, offset: int) -> Iterator[tuple[AnyRow, li
             col(Job.state_time) < last.state_time,
             and_(col(Job.state_time) == last.state_time, col(Job.id) < last.id),
         )
+
+
+def _stream_by_id(ids: Sequence[int]) -> Iterator[tuple[AnyRow, list[str]]]:
+    for start in range(0, len(ids), BATCH):
+        with reading() as session:
+            rows = _by_id(session, ids[start : start + BATCH])
+            tags = tags_of(session, [row.id for row in rows])
+        for row in rows:
+            yield row, tags.get(row.id, [])
 
 
 def update_tags(

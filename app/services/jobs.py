@@ -224,7 +224,7 @@ def request_stop(session: Session, keys: Sequence[JobKey], by: str) -> int:
 
     Returns: how many jobs were pending or running.
     """
-    ids = _ids(session, keys)
+    ids = ids_of(session, keys)
     ended = execute(
         session,
         update(Job)
@@ -244,9 +244,9 @@ def request_stop(session: Session, keys: Sequence[JobKey], by: str) -> int:
         )
         .returning(col(Job.task_id)),
     ).all()
-    for row in marked:
-        if row.task_id is not None:
-            after_commit(session, partial(broker.revoke, row.task_id))
+    tasks = [row.task_id for row in marked if row.task_id is not None]
+    if tasks:
+        after_commit(session, partial(broker.revoke, tasks))
     return ended + len(marked)
 
 
@@ -294,15 +294,15 @@ def delete(session: Session, keys: Sequence[JobKey], by: str) -> int:
         session,
         update(Job)
         .where(
-            col(Job.id).in_(_ids(session, keys)),
+            col(Job.id).in_(ids_of(session, keys)),
             col(Job.state).in_((JobState.PENDING, JobState.FINISHED)),
         )
         .values(_entered(JobState.DELETED, by)),
     ).rowcount
 
 
-def _ids(session: Session, keys: Sequence[JobKey]) -> list[int]:
-    """Row ids of the jobs that exist among ``keys``."""
+def ids_of(session: Session, keys: Sequence[JobKey]) -> list[int]:
+    """Row ids of the jobs that exist among ``keys``, in that order, each once."""
     return [found for found in (find(session, key) for key in dict.fromkeys(keys)) if found is not None]
 
 

@@ -229,6 +229,10 @@ def add_egg(session: Session, project_id: int, name: str, version: str, data: by
     """
     if name == MAIN_EGG:
         raise Refused(f"the name {MAIN_EGG} is the project's own: deploy it as a version")
+    # Two who store the same name queue at the project: the second one replaces what the first one wrote.
+    session.execute(
+        select(col(Project.id)).where(col(Project.id) == project_id).with_for_update(key_share=True)
+    )
     session.execute(
         delete(ProjectEgg).where(col(ProjectEgg.project_id) == project_id, col(ProjectEgg.name) == name)
     )

@@ -88,7 +88,10 @@ def _read(params: Params) -> tuple[str, str, list[tuple[str, bytes]]]:
     egg = checked_egg(params.files("egg", required=True)[-1][1], "egg")
     more = {}
     for place, (filename, data) in enumerate(params.files("eggs")):
-        more[(filename or f"egg-{place}").removesuffix(".egg")[:200]] = checked_egg(data, "eggs")
+        egg_name = (filename or f"egg-{place}").removesuffix(".egg")[:200]
+        if egg_name == versions.MAIN_EGG:
+            raise BadParameter(f"invalid value for eggs: the name {egg_name} is the project's own")
+        more[egg_name] = checked_egg(data, "eggs")
     uploaded = params.files("requirements")
     try:
         requirements = (
