@@ -1,6 +1,6 @@
 """What all tables share: constraint names, so that migrations can name what they drop, and the big key."""
 
-from sqlalchemy import BigInteger, Integer
+from sqlalchemy import JSON, BigInteger, Integer
 from sqlmodel import SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -12,6 +12,13 @@ SQLModel.metadata.naming_convention = {
 
 # A 64-bit key; SQLite only counts up a column whose type is exactly INTEGER.
 BigKey = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Json(JSON):
+    """JSON in which None is NULL, and not a stored ``null``."""
+
+    def __init__(self) -> None:
+        super().__init__(none_as_null=True)
 
 
 class Table(SQLModel):

@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from app.models.base import BigKey, Table
+from app.models.base import BigKey, Json, Table
 
 
 class JobState(StrEnum):
@@ -63,7 +63,10 @@ class Job(Table, table=True):
         Index("ix_job_project", "project_id", "state_time", "id"),
         Index("ix_job_project_state", "project_id", "state", "state_time", "id"),
         Index("ix_job_spider", "spider_id", "state_time", "id"),
-        Index("ix_job_state", "state", "state_time"),
+        Index(
+            "ix_job_retention", "state_time",
+            sqlite_where=text("state = 'finished'"), postgresql_where=text("state = 'finished'"),
+        ),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
 
@@ -79,12 +82,12 @@ class Job(Table, table=True):
         default=None, max_length=255
     )  # at creation the current one, then the one that ran
 
-    spider_args: dict[str, str] | None = Field(default=None, sa_type=JSON)
-    job_settings: dict[str, Any] | None = Field(default=None, sa_type=JSON)
-    environment: dict[str, str] | None = Field(default=None, sa_type=JSON)
-    job_cmd: list[str] | None = Field(default=None, sa_type=JSON)
-    meta: dict[str, Any] | None = Field(default=None, sa_type=JSON)  # other metadata fields of the user's
-    scrapystats: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    spider_args: dict[str, str] | None = Field(default=None, sa_type=Json)
+    job_settings: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    environment: dict[str, str] | None = Field(default=None, sa_type=Json)
+    job_cmd: list[str] | None = Field(default=None, sa_type=Json)
+    meta: dict[str, Any] | None = Field(default=None, sa_type=Json)  # other metadata fields of the user's
+    scrapystats: dict[str, Any] | None = Field(default=None, sa_type=Json)
 
     state_time: int = Field(sa_type=BigInteger)  # entered the current state
     updated_time: int = Field(sa_type=BigInteger)  # last change of state or data

@@ -2,10 +2,10 @@
 
 from enum import StrEnum
 
-from sqlalchemy import JSON, BigInteger, Index, LargeBinary, Text
+from sqlalchemy import BigInteger, Index, LargeBinary, Text
 from sqlmodel import Field
 
-from app.models.base import Table
+from app.models.base import Json, Table
 
 
 class VersionState(StrEnum):
@@ -34,7 +34,7 @@ class Version(Table, table=True):
     state: str = Field(default=VersionState.PENDING, max_length=10)
     stack: str | None = Field(default=None, max_length=255)  # as shub sends it, "scrapy:2.11"
     requirements: str = Field(default="", sa_type=Text)
-    spiders: list[str] = Field(default_factory=list, sa_type=JSON)
+    spiders: list[str] = Field(default_factory=list, sa_type=Json)
     settings_module: str | None = Field(default=None, max_length=255)
     created_by: str = Field(max_length=100)
     created_time: int = Field(sa_type=BigInteger)  # ms

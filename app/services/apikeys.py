@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
@@ -58,10 +58,19 @@ def create(
 
 
 def ensure_admin(session: Session, value: str) -> None:
-    """Make ``value`` a valid admin key; the key named ``admin`` of an earlier value is replaced by it."""
+    """Make ``value`` a valid admin key; the key named ``admin`` of an earlier value is replaced by it.
+
+    Raises:
+        NameTaken: the value is that of another key, which is revoked or no admin's.
+
+    """
     row = session.execute(select(ApiKey).where(col(ApiKey.hash) == digest(value))).scalar_one_or_none()
     if row is not None and row.admin and row.revoked_time is None:
         return
+    if row is not None and row.name != "admin":
+        raise NameTaken(
+            f"the admin key's value is that of the key {row.name!r}, which is revoked or no admin's"
+        )
     changed = execute(
         session,
         update(ApiKey)
@@ -103,13 +112,19 @@ def _projects(key_id: int | None) -> Any:
     )
 
 
+# Every call asks these two: the statements are made once.
+_FIND = select(col(ApiKey.id), col(ApiKey.name), col(ApiKey.admin)).where(
+    col(ApiKey.hash) == bindparam("digest"), col(ApiKey.revoked_time).is_(None)
+)
+_PROJECT = select(col(Project.id)).where(col(Project.id) == bindparam("project"))
+_MEMBER = select(col(KeyProject.project_id)).where(
+    col(KeyProject.project_id) == bindparam("project"), col(KeyProject.key_id) == bindparam("key")
+)
+
+
 def find(session: Session, value: str) -> AnyRow | None:
     """The valid key ``value``: ``id``, ``name``, ``admin``; None when there is none."""
-    return session.execute(
-        select(col(ApiKey.id), col(ApiKey.name), col(ApiKey.admin)).where(
-            col(ApiKey.hash) == digest(value), col(ApiKey.revoked_time).is_(None)
-        )
-    ).one_or_none()
+    return session.execute(_FIND, {"digest": digest(value)}).one_or_none()
 
 
 def projects_of(session: Session, key_id: int, admin: bool) -> list[int]:
@@ -121,8 +136,5 @@ def projects_of(session: Session, key_id: int, admin: bool) -> list[int]:
 
 def may_touch(session: Session, key_id: int, admin: bool, project_id: int) -> bool:
     """Does the project exist, and may the key touch it? One question, so that neither answer leaks."""
-    statement = select(col(Project.id)).where(col(Project.id) == project_id)
-    if not admin:
-        member = select(col(KeyProject.project_id)).where(col(KeyProject.key_id) == key_id)
-        statement = statement.where(col(Project.id).in_(member))
-    return session.scalar(statement) is not None
+    statement = _PROJECT if admin else _MEMBER
+    return session.scalar(statement, {"project": project_id, "key": key_id}) is not None
