@@ -50,7 +50,10 @@ def create_app() -> FastAPI:
     app.mount("/api", dash)
 
     def openapi() -> dict[str, Any]:
-        return {**dash.openapi(), "servers": [{"url": "/api"}]}
+        document = {**dash.openapi(), "servers": [{"url": "/api"}], "security": [{"key": []}]}
+        described = {"type": "http", "scheme": "basic", "description": "API key as user, no password"}
+        document["components"] = {**document.get("components", {}), "securitySchemes": {"key": described}}
+        return document
 
     def docs() -> HTMLResponse:
         return get_swagger_ui_html(
