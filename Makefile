@@ -35,4 +35,4 @@ bench: $(VENV)/.installed  ## figures, each beside its peer's
 
 test-compose: $(VENV)/.installed  ## the same in containers, wherever a Docker engine answers
 	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers: the compose test cannot run"; exit 1; }
-	$(VENV)/bin/python -m pytest -n 0 --timeout 1800 --override-ini addopts= tests/compose
+	$(VENV)/bin/python -m pytest -n 0 --timeout 1800 --override-ini addopts= --confcutdir=tests/compose tests/compose

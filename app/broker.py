@@ -7,12 +7,12 @@ down never fails a request; it is logged, and the reconciler sends the wake-up a
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from celery import Celery
-from kombu import Exchange, Producer, Queue
+from kombu import Connection, Exchange, Producer, Queue
 from sqlalchemy.orm import Session
 
 from app.db import after_commit
@@ -24,13 +24,21 @@ RUNS, BUILDS = "runs", "builds"
 # Tells a runner to look at its row now. The default of this signal is to be ignored, so it does no
 # harm to whatever process a late or misdirected one reaches.
 LOOK_NOW = "SIGURG"
-# After a failure no message is tried for so long: requests must not queue behind time-outs.
+# After a failure nothing is tried for so long: requests must not queue behind time-outs.
 RETRY_SECONDS = 2.0
+PATIENCE_SECONDS = 2.0  # how long a broker that hangs may hold up a request
 
 
 def celery_priority(priority: int) -> int:
     """The message's priority for a job of ``priority`` (4 is the highest): on Redis 0 is the highest."""
     return 4 - priority
+
+
+class _Connection(Connection):
+    """Goes on trying every few seconds, however long the broker was away; the default grows to 30 s."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(*args, **{"interval_max": RETRY_SECONDS, **kwargs})
 
 
 def make_celery(broker_url: str | None) -> Celery:
@@ -62,10 +70,20 @@ def make_celery(broker_url: str | None) -> Celery:
         event_queue_expires=60,
         worker_send_task_events=False,
     )
+    app.amqp.Connection = _Connection
     return app
 
 
 celery = make_celery(settings().redis_url)
+
+
+def _connect() -> Connection:
+    """A connection for those who cannot wait: somebody's request is behind them."""
+    connection: Connection = celery.connection_for_write(
+        transport_options={"socket_timeout": PATIENCE_SECONDS}
+    )
+    connection.ensure_connection(max_retries=1, timeout=PATIENCE_SECONDS)
+    return connection
 
 
 class _Sender:
@@ -77,20 +95,38 @@ class _Sender:
         self._not_before = 0.0
 
     def send(self, task: str, args: list[Any], queue: str, priority: int) -> None:
+        """Send a task, or log that it could not be sent."""
+
+        def publish(producer: Producer) -> None:
+            celery.send_task(task, args, queue=queue, priority=priority, producer=producer, retry=False)
+
+        self._try(task, publish)
+
+    def broadcast(self, method: str, arguments: dict[str, Any]) -> None:
+        """Tell all workers, as ``celery.control`` does but without its endless retry, or log the failure."""
+        exchange = celery.control.mailbox.exchange
+        message = {"method": method, "arguments": arguments, "destination": None}
+        headers = {"clock": celery.clock.forward(), "expires": 0}
+
+        def publish(producer: Producer) -> None:
+            producer.publish(
+                message, exchange=exchange.name, declare=[exchange], headers=headers, serializer="json",
+                retry=False,
+            )  # fmt: skip
+
+        self._try(method, publish)
+
+    def _try(self, what: str, publish: Callable[[Producer], None]) -> None:
         with self._lock:
             if time.monotonic() < self._not_before:
                 return
             try:
                 if self._producer is None:
-                    connection = celery.connection_for_write()
-                    connection.ensure_connection(max_retries=1, timeout=2)
-                    self._producer = celery.amqp.Producer(connection.channel(), auto_declare=False)
-                celery.send_task(
-                    task, args, queue=queue, priority=priority, producer=self._producer, retry=False
-                )
+                    self._producer = celery.amqp.Producer(_connect().channel(), auto_declare=False)
+                publish(self._producer)
             except Exception as error:
                 # Whatever the transport raises: the row is stored, the reconciler sends again.
-                log.warning("no message for %s: the broker does not answer (%s)", task, type(error).__name__)
+                log.warning("no message for %s: the broker does not answer (%s)", what, type(error).__name__)
                 self._forget()
                 self._not_before = time.monotonic() + RETRY_SECONDS
 
@@ -130,20 +166,15 @@ def build(version_id: int) -> None:
 def revoke(task_ids: Sequence[str]) -> None:
     """Revoke running Celery tasks: each runner looks at its row at once, and sees the wish to stop.
 
-    One message for all, so that a broker that is down costs one time-out.
+    One message for all. When it is lost, each runner's next heartbeat sees its row all the same.
     """
-    try:
-        celery.control.revoke(list(task_ids), terminate=True, signal=LOOK_NOW)
-    except Exception as error:
-        # The runner's next heartbeat sees the row all the same.
-        log.warning("revoke of %s not sent: %s", ", ".join(task_ids), type(error).__name__)
+    _sender.broadcast("revoke", {"task_id": list(task_ids), "terminate": True, "signal": LOOK_NOW})
 
 
 def alive() -> bool:
     """Does the broker answer?"""
     try:
-        with celery.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=2)
+        _connect().release()
         return True
     except Exception:
         return False

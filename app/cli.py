@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -188,12 +188,24 @@ def revoke_key(name: str) -> None:
 
 
 def main() -> None:
-    """The entry point: our own errors are one line, not a traceback."""
+    """The entry point: what the user can mend is one line, not a traceback."""
     try:
         cli()
     except CrawldockError as error:
-        typer.echo(f"crawldock: {error}", err=True)
-        sys.exit(2)
+        _fail(str(error))
+    except Exception as error:
+        from sqlalchemy.exc import OperationalError, ProgrammingError
+
+        if not isinstance(error, OperationalError | ProgrammingError):
+            raise
+        # The driver's own words: the statement, and the URL with its password, stand elsewhere.
+        words = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        _fail(f"DATABASE_URL: {words[0]} (`crawldock migrate` makes the tables)")
+
+
+def _fail(line: str) -> NoReturn:
+    typer.echo(f"crawldock: {line}", err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(
             url, json_serializer=_dumps, json_deserializer=orjson.loads, pool_pre_ping=True,
-            pool_size=20, max_overflow=40,
+            pool_size=10, max_overflow=30,  # 40 threads serve requests
         )  # fmt: skip
     engine = create_engine(
         url, json_serializer=_dumps, json_deserializer=orjson.loads,

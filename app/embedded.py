@@ -71,10 +71,7 @@ class Process:
             self.start()
 
     def end(self, seconds: float, hurry: Callable[[], bool]) -> None:
-        """Ask it to end and wait; kill it after ``seconds``, or at once when somebody is in a hurry."""
-        if self.popen.poll() is not None:
-            return
-        self.popen.terminate()
+        """Wait for its end; kill it after ``seconds``, or at once when somebody is in a hurry."""
         deadline = time.monotonic() + seconds
         while self.popen.poll() is None:
             if time.monotonic() > deadline or hurry():
@@ -108,13 +105,13 @@ def up() -> None:
         _check_port()
         processes: list[Process] = []
         try:
+            migrations.migrate()  # before anything runs: when the database is away, nothing does
+            key = migrations.admin_key(make=True)
+            assert key is not None
             env = dict(os.environ) | {"CRAWLDOCK_DATA_DIR": str(settings().data_dir.absolute())}
             if settings().redis_url is None:
                 env["REDIS_URL"] = f"redis+socket://{folder}/valkey.sock"
                 processes.append(Process("valkey", valkey(folder), env))
-            migrations.migrate()
-            key = migrations.admin_key(make=True)
-            assert key is not None
             processes += [
                 Process(name, [sys.executable, "-m", "app.cli", name], env)
                 for name in ("api", "worker", "scheduler")
@@ -131,9 +128,20 @@ def _watch(processes: list[Process], key: str, stop: Stop) -> None:
     while not stop.asked:
         for process in processes:
             process.keep()
+        _reap_adopted(processes)
         if not ready:
             ready = _welcome(key, time.monotonic() > deadline)
         time.sleep(0.2)
+
+
+def _reap_adopted(processes: list[Process]) -> None:
+    """Reap what dead children have left to us, the parent of last resort; else it stays as a zombie."""
+    own = {process.popen.pid for process in processes}
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in own:
+                return  # its status is for ``keep``
+            os.waitpid(ended.si_pid, 0)
 
 
 def _welcome(key: str, late: bool) -> bool:
@@ -180,11 +188,13 @@ def _end(processes: list[Process], stop: Stop) -> None:
     if processes:
         print("Stopping…", flush=True)
     patience = settings().drain_seconds + settings().stop_grace_seconds + SHUTDOWN_SECONDS
-    for process in processes:  # all at once, then wait for each
-        if process.name != "valkey":
+    brokers = [process for process in processes if process.name == "valkey"]
+    others = [process for process in processes if process.name != "valkey"]
+    for group in (others, brokers):
+        for process in group:  # all at once, then wait for each
             process.popen.terminate()
-    for process in reversed(processes):
-        process.end(patience, hurry)
+        for process in group:
+            process.end(patience, hurry)
     for left in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             left.kill()

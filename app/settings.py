@@ -4,9 +4,12 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.errors import BadSettings
 
@@ -82,9 +85,13 @@ class Settings(BaseSettings):
             return None
         for plain in ("postgres://", "postgresql://"):
             if url.startswith(plain):
-                return "postgresql+psycopg://" + url.removeprefix(plain)
+                url = "postgresql+psycopg://" + url.removeprefix(plain)
         if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("must begin with sqlite:/// or postgresql://")
+        try:
+            make_url(url)
+        except (ArgumentError, ValueError):  # their words may hold the password
+            raise ValueError("is not the URL of a database") from None
         return url
 
     @field_validator("redis_url")
@@ -92,6 +99,10 @@ class Settings(BaseSettings):
     def _known_broker(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("redis://", "rediss://", "redis+socket://")):
             raise ValueError("must begin with redis://, rediss:// or redis+socket://")
+        try:
+            _ = urlsplit(url or "").port
+        except ValueError:
+            raise ValueError("is not the URL of a broker") from None
         return url
 
     @property
@@ -129,5 +140,7 @@ def settings() -> Settings:
             name = str(problem["loc"][0]) if problem["loc"] else "settings"
             # A URL may hold a password: its value is never repeated.
             value = "" if name.lower().endswith(("_url", "_key")) else f" ({problem['input']!r})"
-            problems.append(f"{variable(name.lower())}{value}: {problem['msg']}")
+            problems.append(
+                f"{variable(name.lower())}{value}: {problem['msg'].removeprefix('Value error, ')}"
+            )
         raise BadSettings("; ".join(problems)) from None

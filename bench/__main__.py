@@ -1,6 +1,7 @@
 """``python -m bench``: measure every row beside its peer and print one table."""
 
 import argparse
+import hashlib
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from bench.lab import Lab, Row
 from bench.process import say
 from bench.rows import items, jobs, listing, schedule, start
-from bench.stack import SCRAPYD
+from bench.stack import ROOT, SCRAPYD
 
 ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "schedule": schedule.measure,
@@ -33,6 +34,7 @@ def main() -> int:
     signal.alarm(LIMIT)
     rows: list[Row] = []
     failed = []
+    code = _code()
     with tempfile.TemporaryDirectory(prefix="crawldock-bench-", ignore_cleanup_errors=True) as place:
         for name in options.only:
             lab = Lab(Path(place) / name, options.quick, 1 if options.quick else options.rounds)
@@ -44,6 +46,8 @@ def main() -> int:
                 traceback.print_exc()
                 failed.append(name)
     print(table(rows))
+    changed = _code() != code
+    print(f"Code of app and worker: {code}{', CHANGED DURING THE RUN' if changed else ''}.")
     if failed:
         say(f"no figures for {', '.join(failed)}: see above")
     return 1 if failed else 0
@@ -72,6 +76,14 @@ def table(rows: Sequence[Row]) -> str:
         f" Python {version}, {SCRAPYD}."
     )
     return "\n".join(text)
+
+
+def _code() -> str:
+    """A short digest of what is measured: figures of two runs compare only when it is the same."""
+    digest = hashlib.sha256()
+    for path in sorted(path for part in ("app", "worker") for path in (ROOT / part).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _figure(value: float) -> str:

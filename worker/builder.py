@@ -87,7 +87,7 @@ def _fail(version_id: int, error: str) -> None:
 
 
 def _prepare(version: Version, told: BuildLog) -> tuple[str, list[str]]:
-    """Settings module and spiders of a version, whose code and virtualenv are then on this machine."""
+    """Settings module, spiders and scripts of a version; its code and virtualenv are then on this machine."""
     assert version.id is not None
     _, path = code_of(version.id)
     module = eggs.settings_module(path[0])
@@ -97,7 +97,7 @@ def _prepare(version: Version, told: BuildLog) -> tuple[str, list[str]]:
         run(command, env, cwd, say, deadline, f"installing took longer than {settings().build_seconds} s")
 
     venv = venvs.ensure(version.requirements, version.stack, told.say, run_logged)
-    return module, list_spiders(venv, path, module, told.say)
+    return module, [*list_spiders(venv, path, module, told.say), *eggs.scripts(path[0])]
 
 
 def code_of(version_id: int) -> tuple[Version, list[Path]]:

@@ -4,6 +4,7 @@ import configparser
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from app.errors import DeployFailed
 
 MOST_BYTES = 1 << 30  # unpacked
 MOST_FILES = 100_000
+
+# What a damaged or odd archive raises: bad data, an unknown method, a password, a file that is a folder too.
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError,
+    FileExistsError, IsADirectoryError, NotADirectoryError,
+)  # fmt: skip
 
 
 def unpack(folder: Path, sha256: str, fetch: Callable[[], bytes]) -> Path:
@@ -47,8 +54,9 @@ def _extract(packed: Path, target: Path) -> None:
             files = egg.infolist()
             if len(files) > MOST_FILES or sum(each.file_size for each in files) > MOST_BYTES:
                 raise DeployFailed(f"the egg holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MB")
+            target.mkdir()  # nothing else makes it when the archive is empty
             egg.extractall(target)  # drops absolute paths and ".."
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except BROKEN as error:
         raise DeployFailed(f"the egg cannot be unpacked: {error}") from None
 
 
@@ -62,9 +70,16 @@ def settings_module(egg: Path) -> str:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     try:
         parser.read_string((egg / "EGG-INFO" / "entry_points.txt").read_text())
-        return parser["scrapy"]["settings"].strip()
+        if module := parser["scrapy"]["settings"].strip():
+            return module
+        raise KeyError
     except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
         raise DeployFailed(
             "the egg has no settings entry point: setup.py needs "
             "entry_points={'scrapy': ['settings = YOUR_PROJECT.settings']}"
         ) from None
+
+
+def scripts(egg: Path) -> list[str]:
+    """The egg's scripts as spiders are called: ``py:NAME.py`` (contract 4.1)."""
+    return sorted(f"py:{path.name}" for path in (egg / "EGG-INFO" / "scripts").glob("*.py"))

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,20 +101,22 @@ def _lenient(kind: str, payload: bytes) -> Message | Rubbish:
         value = json.loads(payload)
         if not isinstance(value, dict):
             raise ValueError
-        line = orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        line = json.dumps(_cleaned(value)).encode()
-        value = orjson.loads(line)
+        try:
+            line = orjson.dumps(value)
+        except orjson.JSONEncodeError:
+            line = json.dumps(_cleaned(value)).encode()
+        # Read again: what is handed on is what readers of the line will see.
+        return Message(kind, line, orjson.loads(line))
     except (ValueError, RecursionError):
         return Rubbish(f"not JSON: {_show(payload)}")
-    return Message(kind, line, value)
 
 
 def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, float):
-        return value if value - value == 0 else None  # NaN and infinities are not equal to zero
+    if isinstance(value, int | float):
+        # False for NaN, infinities, and integers that are infinite to whoever reads them as doubles.
+        return value if -sys.float_info.max <= value <= sys.float_info.max else None
     if isinstance(value, list):
         return [_cleaned(each) for each in value]
     if isinstance(value, dict):

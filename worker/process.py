@@ -78,16 +78,6 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def memory(self) -> int:
-        """Resident bytes of the child and everything it started."""
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            leader = psutil.Process(self.pid)
-            for process in (leader, *leader.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    total += process.memory_info().rss
-        return total
-
     def end(self) -> int:
         """Kill what is left of the group; returns the exit status of the child, negative for a signal."""
         self.kill()
@@ -100,6 +90,15 @@ class Child:
         for stream in (self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 stream.close()
+
+
+def memory() -> int:
+    """Resident bytes of every descendant of this process, those that it has adopted too."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
 
 
 def kill_descendants() -> None:

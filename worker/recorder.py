@@ -19,6 +19,7 @@ FLUSH_SECONDS = 0.5  # a record is readable at most about a second after it was 
 FULL_BYTES = 8 << 20  # with so much waiting for the database, the spider must wait too
 INFO, ERROR = 20, 40
 MESSAGE_LENGTH = 256 << 10  # characters of one log entry
+NO_REASON = "no_reason"  # the outcome when none was told (contract 7.5)
 
 
 def _now() -> int:
@@ -61,25 +62,39 @@ class Recorder:
         """Record what came through the pipe."""
         if isinstance(message, Rubbish):
             self.log(ERROR, f"[pipe] {message.reason}")
-        elif message.kind == "ITM":
+            return
+        try:
+            self._take(message)
+        except orjson.JSONEncodeError as error:  # nested deeper than can be written
+            self.log(ERROR, f"[pipe] a {message.kind} message was dropped: {error}")
+
+    def _take(self, message: Message) -> None:
+        if message.kind == "ITM":
             self._buffers[Kind.ITEMS].add(message.line)
         elif message.kind == "LOG":
-            self._take_log(message.value)
+            self._take_log(message)
         elif message.kind == "REQ":
             # Fields without a value are absent when read back (contract 6.18).
             fields = {name: value for name, value in message.value.items() if value is not None}
             self._buffers[Kind.REQUESTS].add(orjson.dumps(fields))
-        elif message.kind == "STA" and isinstance(message.value.get("stats"), dict):
-            self._stats = message.value["stats"]
+        elif message.kind == "STA" and isinstance(stats := message.value.get("stats"), dict):
+            orjson.dumps(stats)  # raises here, not on the way to the database
+            self._stats = stats
         elif message.kind == "FIN":
-            self.outcome = str(message.value.get("outcome") or "no_reason")
+            outcome = message.value.get("outcome")
+            # PostgreSQL has no NUL in a text.
+            self.outcome = (
+                outcome.replace("\0", "\ufffd") if outcome and isinstance(outcome, str) else NO_REASON
+            )
 
-    def _take_log(self, entry: dict[str, Any]) -> None:
-        level, message, moment = entry.get("level"), entry.get("message"), entry.get("time")
-        if not isinstance(level, int) or not isinstance(message, str):
-            self.log(ERROR, f"[pipe] a log entry without level or message: {str(entry)[:200]}")
+    def _take_log(self, message: Message) -> None:
+        entry = message.value
+        level, text, moment = entry.get("level"), entry.get("message"), entry.get("time")
+        if not isinstance(level, int) or not isinstance(text, str):
+            shown = message.line[:200].decode("utf-8", "replace")
+            self.log(ERROR, f"[pipe] a log entry without level or message: {shown}")
         else:
-            self.log(level, message, moment if isinstance(moment, int) and 0 < moment < 1 << 52 else None)
+            self.log(level, text, moment if isinstance(moment, int) and 0 < moment < 1 << 52 else None)
 
     def log(self, level: int, message: str, moment: int | None = None) -> None:
         """Add a log entry, ours or the spider's."""

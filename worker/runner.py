@@ -18,12 +18,11 @@ from app.services.jobs import CANCELLED, Claimed
 from app.settings import settings
 from worker import builder, eggs, environ, fifo, process, signals, venvs
 from worker.process import Child
-from worker.recorder import ERROR, INFO, Recorder
-from worker.supervisor import FAILED, OOM, Supervisor
+from worker.recorder import ERROR, INFO, NO_REASON, Recorder
+from worker.supervisor import FAILED, LOST, OOM, SHUTDOWN, Supervisor
 
 log = logging.getLogger(__name__)
 
-NO_REASON = "no_reason"
 FINISH_SECONDS = 60  # how long the last word is tried when the database is away; then the lease ends
 
 
@@ -33,6 +32,8 @@ class Ended(CrawldockError):
 
 def run(worker: str, task_id: str) -> None:
     """Claim the best pending job and run it to its end; return at once when there is none."""
+    if signals.closing():
+        return  # it would be ended at once; another worker, or the next one here, runs it
     signals.clear_look()
     with transaction() as session:
         job = jobs.claim(session, worker, task_id)
@@ -112,14 +113,18 @@ def _scratch(job: Claimed, cleanup: ExitStack) -> Path:
     folder = settings().data_dir.absolute() / "runs" / f"{str(job.key).replace('/', '-')}-{job.token[:8]}"
     folder.mkdir(parents=True, mode=0o700)
     cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    # Under its name the lock is seen only once it is held and says whose it is.
+    new = folder / "lock.new"
+    lock = os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
     cleanup.callback(os.close, lock)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    os.write(lock, f"{job.id} {job.token}".encode())
+    new.rename(folder / "lock")
     return folder
 
 
 def sweep() -> None:
-    """End what runs of dead owners left on this machine: processes first, then their folders."""
+    """End what runs of dead owners left on this machine: processes first, then jobs, then folders."""
     for folder in (settings().data_dir.absolute() / "runs").glob("*"):
         try:
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
@@ -131,9 +136,28 @@ def sweep() -> None:
             continue  # its owner lives
         else:
             process.kill_marked(f"HOME={folder}")
-            shutil.rmtree(folder, ignore_errors=True)
+            if _finish_lost(lock):
+                shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def _finish_lost(lock: int) -> bool:
+    """Say the last word for an owner that is known to be dead: its slot need not wait for the lease to end.
+
+    False: the database did not answer; the next sweep tries again, unless the lease ends first.
+    """
+    words = os.read(lock, 200).decode().split()
+    if len(words) != 2:
+        return True  # it died before it had written down what it runs
+    try:
+        with transaction() as session:
+            if jobs.finish(session, int(words[0]), words[1], LOST):
+                log.warning("job row %s: %s", words[0], LOST)
+    except DBAPIError as error:
+        log.warning("job row %s: not finished yet: %s", words[0], type(error.orig).__name__)
+        return False
+    return True
 
 
 class Heart:
@@ -164,6 +188,8 @@ class Heart:
             Ended: stop was asked for, the job is not ours, or the worker shuts down.
 
         """
+        if signals.closing() and not settings().drain_seconds:
+            raise Ended(SHUTDOWN)
         beat = self.beat(False)
         if beat is not None and (beat.stop or not beat.mine):
             raise Ended(CANCELLED)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 from types import FrameType
 
@@ -18,8 +19,13 @@ def look_fd() -> int:
 
 
 def closing_fd() -> int:
-    """At its end, hence readable, once the worker shuts down, or is dead: nobody holds the other end then."""
+    """At its end, hence readable, once the worker shuts down: nobody holds the other end then."""
     return _open_r
+
+
+def closing() -> bool:
+    """Does the worker shut down?"""
+    return bool(select.select([_open_r], [], [], 0)[0])
 
 
 def clear_look() -> None:

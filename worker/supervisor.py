@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from app.services.jobs import CANCEL_TIMEOUT, CANCELLED, Beat, Claimed
 from app.settings import settings
-from worker import fifo, signals
+from worker import fifo, process, signals
 from worker.environ import memory_mb
 from worker.process import Child
 from worker.recorder import ERROR, INFO, Recorder
@@ -50,7 +50,8 @@ class Output:
         if len(self._rest) > ENTRY_BYTES:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
-            self._add(line[:ENTRY_BYTES].decode("utf-8", "replace"))
+            for place in range(0, len(line) or 1, ENTRY_BYTES):  # an empty line ends the entry before it
+                self._add(line[place : place + ENTRY_BYTES].decode("utf-8", "replace"))
         return len(data)
 
     def _add(self, line: str) -> None:
@@ -94,6 +95,8 @@ class Supervisor:
         self._reader = fifo.Reader()
         self._outputs = [Output(child.stdout, INFO, recorder), Output(child.stderr, ERROR, recorder)]
         self._selector = selectors.DefaultSelector()
+        self._sources = {pipe, child.stdout, child.stderr}  # not at their end yet
+        self._held = False  # nothing is read from them for now
         self._ending: str | None = None  # why we end it; None: it ends by itself
         self._memory_bytes = memory_mb(job) << 20
         self._started = self._heard = self._weighed = time.monotonic()
@@ -142,6 +145,7 @@ class Supervisor:
         for output in self._outputs:
             if output.descriptor == descriptor and output.read() == 0:
                 self._selector.unregister(descriptor)
+                self._sources.remove(descriptor)
 
     def _read_pipe(self) -> bool:
         try:
@@ -169,12 +173,15 @@ class Supervisor:
             self._child.kill()
 
     def _hold_back(self) -> None:
-        """While the database takes nothing, leave messages in the pipe: the spider waits when it is full."""
-        reading = self._pipe in self._selector.get_map()
-        if self._recorder.full and reading:
-            self._selector.unregister(self._pipe)
-        elif not self._recorder.full and not reading:
-            self._selector.register(self._pipe, selectors.EVENT_READ)
+        """While the database takes nothing, leave messages where they are: the spider waits when pipes are full."""
+        if self._recorder.full == self._held:
+            return
+        self._held = self._recorder.full
+        for descriptor in self._sources:
+            if self._held:
+                self._selector.unregister(descriptor)
+            else:
+                self._selector.register(descriptor, selectors.EVENT_READ)
 
     def _look(self, now: bool) -> None:
         """Look at the row: it alone says whether to stop."""
@@ -187,18 +194,19 @@ class Supervisor:
 
     def _check_limits(self, now: float) -> None:
         limit = settings()
-        if self._silent and now - self._started > limit.job_startup_seconds:
+        silent = self._silent and self._ending is None
+        if silent and now - self._started > limit.job_startup_seconds:
             self._recorder.log(
                 ERROR, f"the spider's process said nothing within {limit.job_startup_seconds} s: killed"
             )
             self._end_now(FAILED)
         if limit.job_runtime_seconds and now - self._started > limit.job_runtime_seconds:
             self._stop(TIME_LIMIT)
-        if limit.job_silence_seconds and now - self._heard > limit.job_silence_seconds:
+        if limit.job_silence_seconds and not self._silent and now - self._heard > limit.job_silence_seconds:
             self._stop(STALLED)
         if now - self._weighed >= MEMORY_SECONDS:
             self._weighed = now
-            size = self._child.memory()
+            size = process.memory()
             if size > self._memory_bytes and self._ending != OOM:
                 self._recorder.log(
                     ERROR,

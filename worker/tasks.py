@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from celery import signals as celery_signals
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from sqlalchemy.exc import DBAPIError
 
@@ -51,7 +52,7 @@ class Reconciler(threading.Thread):
         tidied = time.monotonic()
         while not self.ended.wait(SWEEP_SECONDS):
             try:
-                reconciler.sweep()
+                reconciler.sweep(reap=time.monotonic() - self.swept < LATE_SECONDS)
                 self.swept = time.monotonic()
                 if self.swept - tidied >= TIDY_SECONDS and not reconciler.tidy(settings().retention_days):
                     tidied = time.monotonic()
@@ -71,6 +72,12 @@ def _set_up_logging(**_: Any) -> None:
     logs.configure(_me[1] if _me else "celery")
     # It warns that revocations are not written to a result backend, of which there is none.
     logging.getLogger("celery.worker.request").setLevel(logging.ERROR)
+
+
+@celery_signals.celeryd_after_setup.connect
+def _quieten(**_: Any) -> None:
+    """Turn off again what Celery has turned on: at each loss of the broker, it warns of a default we set."""
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 
 @celery_signals.worker_init.connect

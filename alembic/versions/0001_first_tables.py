@@ -199,7 +199,13 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_job_spider", ["spider_id", "state_time", "id"], unique=False
         )
-        batch_op.create_index("ix_job_state", ["state", "state_time"], unique=False)
+        batch_op.create_index(
+            "ix_job_retention",
+            ["state_time"],
+            unique=False,
+            sqlite_where=sa.text("state = 'finished'"),
+            postgresql_where=sa.text("state = 'finished'"),
+        )
         batch_op.create_index(
             "ix_job_uncompacted",
             ["finished_time"],
@@ -298,7 +304,11 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'finished' AND NOT compacted"),
             postgresql_where=sa.text("state = 'finished' AND NOT compacted"),
         )
-        batch_op.drop_index("ix_job_state")
+        batch_op.drop_index(
+            "ix_job_retention",
+            sqlite_where=sa.text("state = 'finished'"),
+            postgresql_where=sa.text("state = 'finished'"),
+        )
         batch_op.drop_index("ix_job_spider")
         batch_op.drop_index("ix_job_project_state")
         batch_op.drop_index("ix_job_project")

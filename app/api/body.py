@@ -66,12 +66,21 @@ async def _read_multipart(body: Body, request: Request, boundary: bytes) -> None
     # Latin-1 keeps every byte, so that fields can be decoded strictly below.
     kind = b"multipart/form-data; charset=latin-1; boundary=" + boundary
     headers = Headers(raw=[(b"content-type", kind)])
-    parser = MultiPartParser(headers, _limited(request, settings().upload_mb << 20), max_part_size=FORM_BYTES)
+    closing, tail = b"--" + boundary + b"--", bytearray()
+
+    async def watched() -> AsyncGenerator[bytes, None]:
+        async for part in _limited(request, settings().upload_mb << 20):
+            tail[:] = (tail + part)[-len(closing) - 100 :]
+            yield part
+
+    parser = MultiPartParser(headers, watched(), max_part_size=FORM_BYTES)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise BadParameter(f"malformed multipart body: {error.message}") from None
     try:
+        if closing not in tail:  # the parser would pass over what is missing
+            raise BadParameter("malformed multipart body: cut off")
         for name, value in form.multi_items():
             if not isinstance(value, UploadFile):
                 _put(body, name.encode("latin-1"), value.encode("latin-1"))

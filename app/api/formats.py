@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -71,7 +72,12 @@ def csv_rows(blocks: Iterable[Block], fields: Sequence[str], headers: bool) -> I
 def _cell(value: Any) -> Any:
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # nested deeper than it writes, though it reads that deep
+        return json.dumps(value)
 
 
 def level_name(level: int) -> str:

@@ -163,6 +163,8 @@ class Params:
         names = {each.name for each in known} | {APIKEY.name}
         found = {name: values[-1] for name, values in self._params.items() if name not in names}
         for name in found:
+            if "=" in name:  # the spider's command line has name=value
+                raise BadParameter(f"invalid argument {name[:50]}: a name has no =")
             if len(name) > NAME_LENGTH:
                 raise BadParameter(
                     f"invalid argument {name[:50]}…: its name is longer than {NAME_LENGTH} characters"

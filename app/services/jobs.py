@@ -164,6 +164,8 @@ def claim(session: Session, worker: str, task_id: str) -> Claimed | None:
         .with_for_update(of=Job, skip_locked=True)
     )
     token = secrets.token_hex(16)
+    project = select(col(Project.version_id)).where(col(Project.id) == col(Job.project_id))
+    current = project.correlate(Job).scalar_subquery()
     row = execute(
         session,
         update(Job)
@@ -176,17 +178,15 @@ def claim(session: Session, worker: str, task_id: str) -> Claimed | None:
             version=projects.current_version(col(Job.project_id)),
             **_entered(JobState.RUNNING, "jobrunner"),
         )
-        .returning(col(Job.id)),
+        # In the same statement as its name above, so that both are of the same version.
+        .returning(col(Job.id), current.label("version_id")),
     ).one_or_none()
-    return None if row is None else _claimed(session, row.id, token)
+    return None if row is None else _claimed(session, row.id, row.version_id, token)
 
 
-def _claimed(session: Session, job_id: int, token: str) -> Claimed:
-    job, spider, version_id = session.execute(
-        select(Job, Spider, col(Project.version_id))
-        .join(Spider, col(Spider.id) == col(Job.spider_id))
-        .join(Project, col(Project.id) == col(Job.project_id))
-        .where(col(Job.id) == job_id)
+def _claimed(session: Session, job_id: int, version_id: int, token: str) -> Claimed:
+    job, spider = session.execute(
+        select(Job, Spider).join(Spider, col(Spider.id) == col(Job.spider_id)).where(col(Job.id) == job_id)
     ).one()
     tags = select(col(JobTag.tag)).where(col(JobTag.job_id) == job_id).order_by(col(JobTag.position))
     return Claimed(
@@ -194,7 +194,7 @@ def _claimed(session: Session, job_id: int, token: str) -> Claimed:
         key=JobKey(job.project_id, spider.number, job.number),
         token=token,
         spider=spider.name,
-        version_id=version_id or 0,
+        version_id=version_id,
         priority=job.priority,
         units=job.units,
         args=job.spider_args or {},
@@ -316,7 +316,23 @@ def delete(session: Session, keys: Sequence[JobKey], by: str) -> int:
 
 def ids_of(session: Session, keys: Sequence[JobKey]) -> list[int]:
     """Row ids of the jobs that exist among ``keys``, in that order, each once."""
-    return [found for found in (find(session, key) for key in dict.fromkeys(keys)) if found is not None]
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for key in keys:
+        numbers.setdefault((key.project, key.spider), []).append(key.job)
+    # A query per spider, not per job: thousands may be named while a transaction holds the writer.
+    spiders = session.execute(
+        select(col(Spider.id), col(Spider.project_id), col(Spider.number)).where(
+            col(Spider.project_id).in_({key.project for key in keys}),
+            col(Spider.number).in_({key.spider for key in keys}),
+        )
+    ).all()
+    found: dict[JobKey, int] = {}
+    for spider in spiders:
+        wanted = col(Job.number).in_(numbers.get((spider.project_id, spider.number), ()))
+        mine = select(col(Job.number), col(Job.id)).where(col(Job.spider_id) == spider.id, wanted)
+        for number, job_id in session.execute(mine):
+            found[JobKey(spider.project_id, spider.number, number)] = job_id or 0
+    return [found[key] for key in dict.fromkeys(keys) if key in found]
 
 
 def find(session: Session, key: JobKey) -> int | None:

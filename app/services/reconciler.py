@@ -1,6 +1,7 @@
 """Repair: what a lost message, a dead process or time has left undone. Every step may run anywhere, twice."""
 
 import logging
+import time
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -13,17 +14,24 @@ from app.services import jobs, records, versions, workers
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 5.0  # a longer wait for the database means that others waited too
 PURGE_AFTER_MS = 60_000  # readers of a job that was just deleted may finish
 BATCH = 20  # jobs whose records are merged or removed in one transaction
 DAY_MS = 86_400_000
 
 
-def sweep() -> None:
-    """Finish what lost its owner, announce again what waits. Cheap; every few seconds."""
+def sweep(reap: bool = True) -> None:
+    """Finish what lost its owner, announce again what waits. Cheap; every few seconds.
+
+    Args:
+        reap: may jobs be taken from silent owners? Not when the database was away: they could not speak.
+
+    """
+    asked = time.monotonic()
     with transaction() as session:
-        for job_id in jobs.reap(session):
-            log.warning("job row %s: %s", job_id, jobs.WORKER_LOST)
-        versions.reap_builds(session)
+        session.connection()  # begins here, and may wait for a lock that owners wait for too
+        if reap and time.monotonic() - asked < PATIENCE_SECONDS:
+            _reap(session)
     with reading() as session:
         builds = versions.waiting(session)
         priorities = _waiting(session, workers.free_slots(session))
@@ -31,6 +39,12 @@ def sweep() -> None:
         broker.build(version_id)
     for priority in priorities:
         broker.wake(priority)
+
+
+def _reap(session: Session) -> None:
+    for job_id in jobs.reap(session):
+        log.warning("job row %s: %s", job_id, jobs.WORKER_LOST)
+    versions.reap_builds(session)
 
 
 def _waiting(session: Session, free: int) -> list[int]:

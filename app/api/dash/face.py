@@ -1,6 +1,7 @@
 """The dash face as an application of its own: its routes on one page, its errors in its envelope."""
 
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from app.api.dash import eggs, jobs, records, run, scrapyd, spiders, wire
@@ -22,5 +23,6 @@ def create_face() -> FastAPI:
         face.include_router(module.router)
     face.add_exception_handler(CrawldockError, wire.render_error)
     face.add_exception_handler(HTTPException, wire.render_http_error)
+    face.add_exception_handler(OperationalError, wire.render_no_database)
     face.add_exception_handler(Exception, wire.render_crash)
     return face

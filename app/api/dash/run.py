@@ -36,6 +36,7 @@ RUN = (
     Param("environment", "JSON object: environment variables of this job"),
     Param("cmd_args", "command line of a script job, shell-quoted"),
 )
+VARIABLE_LENGTH = 32_000  # characters; the kernel takes 128 KiB with the name
 ARGUMENT = "any other name is a spider argument"
 INITIAL = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 # What the platform keeps of a job itself; `meta` cannot set it (contract 7.3).
@@ -110,7 +111,8 @@ def _spider(session: Session, params: Params, project: int) -> str:
 def _environment(given: dict[str, Any]) -> dict[str, Any]:
     """Variables must be something that a process can hold."""
     for name, value in given.items():
-        if not name or "=" in name or isinstance(value, dict | list):
+        size = len(value) if isinstance(value, str) else 0
+        if not name or "=" in name or isinstance(value, dict | list) or size > VARIABLE_LENGTH:
             raise BadParameter(f"invalid value for environment: {name[:100] or 'empty name'}")
     return given
 

@@ -1,5 +1,6 @@
 """The dash envelope: entering a call, answers, errors, and times (contract 2)."""
 
+import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from app.errors import (
     Refused,
     TooLarge,
 )
+
+log = logging.getLogger(__name__)
 
 Call = Annotated[Body, Depends(read_body)]
 
@@ -103,6 +106,12 @@ async def render_http_error(request: Request, error: Exception) -> Response:
 def _check(body: Body) -> None:
     with reading() as session:
         authenticate(session, body.key)
+
+
+async def render_no_database(request: Request, error: Exception) -> Response:
+    """Exception handler: the database is away or overloaded; trying again makes sense."""
+    log.warning("%s: no answer from the database: %s", request.url.path, error)
+    return json_response({"status": "error", "message": "the database does not answer, try again"}, 503)
 
 
 async def render_crash(request: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ class Many(scrapy.Spider):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.n = int(n)
 
-    def parse(self, response: Any) -> Iterator[dict[str, Any]]:
+    def parse(self, _response: Any) -> Iterator[dict[str, Any]]:
         """Items shaped like a shop's product pages."""
         for number in range(self.n):
             yield {
