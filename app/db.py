@@ -47,6 +47,8 @@ def make_engine(url: str) -> Engine:
         return create_engine(
             url, json_serializer=_dumps, json_deserializer=orjson.loads, pool_pre_ping=True,
             pool_size=10, max_overflow=30,  # 40 threads serve requests
+            # A prepared statement may get a plan that fits any value, and then no partial index fits it.
+            connect_args={"prepare_threshold": None},
         )  # fmt: skip
     engine = create_engine(
         url, json_serializer=_dumps, json_deserializer=orjson.loads,

@@ -173,7 +173,7 @@ class Supervisor:
             self._child.kill()
 
     def _hold_back(self) -> None:
-        """While the database takes nothing, leave messages where they are: the spider waits when pipes are full."""
+        """While the database takes nothing, leave messages in the pipes: when they are full, the spider waits."""
         if self._recorder.full == self._held:
             return
         self._held = self._recorder.full

@@ -1,10 +1,11 @@
 """The read side of jobs: filters, pages, streams, counts; and tags of what a filter selects."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Select, and_, delete, exists, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -96,15 +97,15 @@ def page(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[
 
 def _asked(session: Session, wanted: Filter) -> list[int]:
     """Ids of the jobs asked for by key that pass the other filters, in the order asked."""
-    ids = jobs.ids_of(session, wanted.keys)
+    named = jobs.ids_of(session, wanted.keys)
     others = _where(session, replace(wanted, keys=()))
-    passed = set(session.scalars(select(col(Job.id)).where(others, col(Job.id).in_(ids))))
-    return [job_id for job_id in ids if job_id in passed]
+    passed = set(session.scalars(select(col(Job.id)).where(others, col(Job.id).in_(named))))
+    return [job_id for job_id in named if job_id in passed]
 
 
-def _by_id(session: Session, ids: Sequence[int]) -> Sequence[AnyRow]:
-    place = {job_id: position for position, job_id in enumerate(ids)}
-    return sorted(session.execute(_select(col(Job.id).in_(ids))), key=lambda row: place[row.id])
+def _by_id(session: Session, chosen: Sequence[int]) -> Sequence[AnyRow]:
+    place = {job_id: position for position, job_id in enumerate(chosen)}
+    return sorted(session.execute(_select(col(Job.id).in_(chosen))), key=lambda row: place[row.id])
 
 
 def last_offset(session: Session, wanted: Filter, limit: int) -> int:
@@ -126,38 +127,24 @@ def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
     return found
 
 
-def stream(wanted: Filter, limit: int, offset: int) -> Iterator[tuple[AnyRow, list[str]]]:
-    """Every job of the filter with its tags, in constant memory.
-
-    Each batch is a short transaction of its own that begins after the last row of the one before: no
-    transaction stays open while a client reads slowly, and no offset is counted again and again.
-    """
+def ids(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[int]:
+    """Row ids of what ``page`` would answer, however many; 8 bytes each."""
     if wanted.keys:
-        with reading() as session:
-            ids = _asked(session, wanted)[offset : offset + limit]
-        yield from _stream_by_id(ids)
-        return
-    after: Any = literal(True)
-    while limit > 0:
-        with reading() as session:
-            condition = and_(_where(session, wanted), after)
-            rows = session.execute(_select(condition).limit(min(limit, BATCH)).offset(offset)).all()
-            tags = tags_of(session, [row.id for row in rows])
-        for row in rows:
-            yield row, tags.get(row.id, [])
-        if len(rows) < min(limit, BATCH):
-            return
-        limit, offset, last = limit - len(rows), 0, rows[-1]
-        after = or_(
-            col(Job.state_time) < last.state_time,
-            and_(col(Job.state_time) == last.state_time, col(Job.id) < last.id),
-        )
+        return _asked(session, wanted)[offset : offset + limit]
+    newest = _select(_where(session, wanted)).with_only_columns(col(Job.id)).limit(limit).offset(offset)
+    return array("q", session.scalars(newest, execution_options={"yield_per": 10 * BATCH}))
 
 
-def _stream_by_id(ids: Sequence[int]) -> Iterator[tuple[AnyRow, list[str]]]:
-    for start in range(0, len(ids), BATCH):
+def stream(chosen: Sequence[int]) -> Iterator[tuple[AnyRow, list[str]]]:
+    """The jobs of ``ids`` with their tags, in that order, each as it is when its turn comes.
+
+    The ids were chosen at one moment, so a job that changes its state, and with it its place in the
+    list, meanwhile is neither lost nor doubled. Each batch is a short transaction of its own: none
+    stays open while a client reads slowly.
+    """
+    for start in range(0, len(chosen), BATCH):
         with reading() as session:
-            rows = _by_id(session, ids[start : start + BATCH])
+            rows = _by_id(session, chosen[start : start + BATCH])
             tags = tags_of(session, [row.id for row in rows])
         for row in rows:
             yield row, tags.get(row.id, [])
@@ -170,10 +157,9 @@ def update_tags(
 
     The filter may ask for the very tags that change, so the ids are written down first.
     """
-    newest = _select(_where(session, wanted)).with_only_columns(col(Job.id)).limit(limit).offset(offset)
-    ids = list(session.scalars(newest))
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
+    chosen = ids(session, wanted, limit, offset)
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
         session.execute(
             update(Job).where(col(Job.id).in_(batch)).values(touched_time=now_ms()),
         )
@@ -190,4 +176,4 @@ def update_tags(
                 col(Job.id).in_(batch), ~_tagged([tag])
             )
             execute(session, insert(JobTag).from_select(["job_id", "tag", "position"], lacking))
-    return len(ids)
+    return len(chosen)

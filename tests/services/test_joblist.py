@@ -18,8 +18,14 @@ def keys(limit: int = 100, offset: int = 0, **fields: Any) -> list[JobKey]:
     wanted = Filter(**{"project": 1, **fields})
     with db.reading() as session:
         found = [joblist.key_of(each) for each in joblist.page(session, wanted, limit, offset)]
-    assert found == [joblist.key_of(each) for each, _ in joblist.stream(wanted, limit, offset)]
+    assert found == [joblist.key_of(each) for each, _ in stream(wanted, limit, offset)]
     return found
+
+
+def stream(wanted: Filter, limit: int = 100, offset: int = 0) -> Any:
+    with db.reading() as session:
+        chosen = joblist.ids(session, wanted, limit, offset)
+    return joblist.stream(chosen)
 
 
 def count(**fields: Any) -> int:
@@ -119,7 +125,7 @@ def test_a_stream_crosses_batches_of_equal_times(monkeypatch: pytest.MonkeyPatch
     made = [make_job(tags=[str(n)]) for n in range(10)]
     for place, key in enumerate(made):
         change(key, state_time=place // 4)
-    rows = list(joblist.stream(Filter(1), 100, 0))
+    rows = list(stream(Filter(1)))
     assert [(joblist.key_of(each), found) for each, found in rows] == [
         (key, [str(n)]) for n, key in reversed(list(enumerate(made)))
     ]
@@ -130,10 +136,22 @@ def test_a_stream_crosses_batches_of_equal_times(monkeypatch: pytest.MonkeyPatch
 
 def test_a_stream_holds_no_transaction_while_it_is_read() -> None:
     made = [make_job() for _ in range(3)]
-    stream = joblist.stream(Filter(1), 100, 0)
-    next(stream)
+    rows = stream(Filter(1))
+    next(rows)
     retag(add=["x"])
-    assert len([make_job(), *stream]) == len(made)
+    assert len([make_job(), *rows]) == len(made)
+
+
+def test_a_job_that_moves_during_a_stream_is_neither_lost_nor_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joblist, "BATCH", 2)
+    made = [make_job() for _ in range(6)]
+    rows = stream(Filter(1))
+    seen = [joblist.key_of(next(rows)[0])]
+    change(made[0], state_time=2**40, state=JobState.FINISHED)
+    seen += [joblist.key_of(each) for each, _ in rows]
+    assert seen == made[::-1]
 
 
 def test_narrows() -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.api.dash.wire import PROJECT, Call, enter, ok
-from app.api.params import Param, describe, describe_form
+from app.api.params import Param, Params, describe, describe_form
 from app.db import reading, transaction
 from app.errors import BadParameter
 from app.services import versions
@@ -51,12 +51,20 @@ def checked_egg(data: bytes, what: str) -> bytes:
     return data
 
 
+def safe_name(params: Params, parameter: str) -> str:
+    """A required name of letters, digits, and _ . + -; it becomes part of file names."""
+    name = params.text(parameter)
+    if not name.isascii() or not all(letter.isalnum() or letter in "_.+-" for letter in name):
+        raise BadParameter(f"invalid value for {parameter}: {name}")
+    return name
+
+
 @router.post("/eggs/add.json", openapi_extra=describe_form(*ADD))
 def add(call: Call) -> Response:
     """Store a dependency egg; it is on the path of every job of the project from now on."""
     with reading() as session:
         _, params, project = enter(session, call)
-    name, version = params.text("name"), params.text("version")
+    name, version = safe_name(params, "name"), params.text("version")
     data = checked_egg(params.files("egg", required=True)[-1][1], "egg")
     with transaction() as session:
         versions.add_egg(session, project, name, version, data)

@@ -1,6 +1,7 @@
 """jobs/*: list, count, update, stop, delete (contract 3.3-3.7, 4.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -98,22 +99,17 @@ def list_jl(call: Call) -> Response:
         _, params, project = enter(session, call)
         wanted = read_filter(params, project)
         count, offset = paging(params)
-        total = joblist.count(session, wanted)
-    if count < 0:
-        count, offset = -count, max(total + count, 0)
-    lines = _lines(wanted, max(min(count, total - offset), 0), offset)
-    return StreamingResponse(lines, media_type="application/x-jsonlines")
+        if count < 0:
+            count, offset = -count, joblist.last_offset(session, wanted, -count)
+        chosen = joblist.ids(session, wanted, count, offset)
+    return StreamingResponse(_lines(chosen), media_type="application/x-jsonlines")
 
 
-def _lines(wanted: Filter, count: int, offset: int) -> Iterator[bytes]:
-    yield orjson.dumps({"status": "ok", "count": count, "total": count}) + b"\n"
-    block = []
-    for row, tags in joblist.stream(wanted, count, offset):
-        block.append(orjson.dumps(job_object(row, tags), option=orjson.OPT_APPEND_NEWLINE))
-        if len(block) == 500:  # one write for many lines
-            yield b"".join(block)
-            block = []
-    yield b"".join(block)
+def _lines(chosen: Sequence[int]) -> Iterator[bytes]:
+    yield orjson.dumps({"status": "ok", "count": len(chosen), "total": len(chosen)}) + b"\n"
+    jobs_with_tags = joblist.stream(chosen)
+    while block := list(islice(jobs_with_tags, 500)):  # one write for many lines
+        yield b"".join(orjson.dumps(job_object(*each), option=orjson.OPT_APPEND_NEWLINE) for each in block)
 
 
 @router.get("/count.json", openapi_extra=describe(*FILTERS))

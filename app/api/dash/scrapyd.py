@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from app.api.dash.eggs import checked_egg
+from app.api.dash.eggs import checked_egg, safe_name
 from app.api.dash.wire import PROJECT, Call, enter, error_object, ok, who
 from app.api.params import Param, Params, describe, describe_form
 from app.db import AnyRow, reading, transaction
@@ -82,9 +82,7 @@ def add_version(call: Call) -> Response:
 
 def _read(params: Params) -> tuple[str, str, list[tuple[str, bytes]]]:
     """Name of the version, requirements, and all eggs of an upload."""
-    name = params.text("version")
-    if not all(letter.isalnum() or letter in "_.+-" for letter in name) or not name.isascii():
-        raise BadParameter(f"invalid value for version: {name}")
+    name = safe_name(params, "version")
     egg = checked_egg(params.files("egg", required=True)[-1][1], "egg")
     more = {}
     for place, (filename, data) in enumerate(params.files("eggs")):
