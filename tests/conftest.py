@@ -38,6 +38,9 @@ def postgres(shared: Path) -> Iterator[str]:
         server = _start_postgres(Path(tempfile.gettempdir()) / f"crawldock-postgres-{_digest(shared)}")
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         if not (shared / "postgres.ready").exists():
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                _execute(url, f"ALTER SYSTEM SET {setting} = off")  # nobody pulls the plug of a test
+            _execute(url, "SELECT pg_reload_conf()")
             _execute(url, "CREATE DATABASE template")
             engine = db.make_engine(_named(url, "template"))
             _migrate(engine)
