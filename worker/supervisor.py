@@ -173,7 +173,7 @@ class Supervisor:
             self._child.kill()
 
     def _hold_back(self) -> None:
-        """While the database takes nothing, leave messages in the pipes: the spider waits when they are full."""
+        """While the database takes nothing, read nothing: the spider waits when its pipes are full."""
         if self._recorder.full == self._held:
             return
         self._held = self._recorder.full
