@@ -16,6 +16,7 @@ from worker.fifo import Message, Rubbish
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.5  # a record is readable at most about a second after it was produced
+YOUNG_SECONDS, YOUNG_FLUSH_SECONDS = 5.0, 0.1  # people wait for the first lines of a new job
 FULL_BYTES = 8 << 20  # with so much waiting for the database, the spider must wait too
 INFO, ERROR = 20, 40
 MESSAGE_LENGTH = 256 << 10  # characters of one log entry
@@ -54,7 +55,7 @@ class Recorder:
         self._buffers = {kind: _Buffer() for kind in Kind}
         self._stats: dict[str, Any] | None = None
         self._sending: tuple[list[Batch], dict[str, Any] | None] | None = None
-        self._flushed = time.monotonic()
+        self._begun = self._flushed = time.monotonic()
         self.outcome: str | None = None  # of the FIN message
         self.lost = False  # the job is not ours any more: nothing can be written
 
@@ -113,7 +114,9 @@ class Recorder:
         if any(b.size >= MAX_BYTES or len(b.lines) >= MAX_RECORDS for b in self._buffers.values()):
             return True
         waiting = self._sending or self._stats is not None or any(b.lines for b in self._buffers.values())
-        return bool(waiting) and time.monotonic() - self._flushed >= FLUSH_SECONDS
+        now = time.monotonic()
+        pause = YOUNG_FLUSH_SECONDS if now - self._begun < YOUNG_SECONDS else FLUSH_SECONDS
+        return bool(waiting) and now - self._flushed >= pause
 
     def flush(self) -> bool:
         """Write everything; False: the database did not take it, and it is kept.

@@ -12,7 +12,7 @@ from worker.environ import memory_mb
 from worker.process import Child
 from worker.recorder import ERROR, INFO, Recorder
 
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.1
 MEMORY_SECONDS = 1.0
 READ_BYTES = 1 << 20
 ENTRY_BYTES = 64 << 10  # of one log entry put together from a process' output
