@@ -11,7 +11,8 @@ up: $(VENV)/.installed  ## start the whole platform on this machine
 
 # uv comes with pip when it is absent, at the version that the lock file has; then it keeps itself.
 $(VENV)/.installed: pyproject.toml uv.lock
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try make PYTHON=python3.12"; exit 1; }
+	@test -x $(VENV)/bin/pip -o -x $(UV) || $(PYTHON) -m venv --clear $(VENV)
 	@test -x $(UV) || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(UV) sync --frozen --quiet
 	@touch $@

@@ -49,6 +49,8 @@ def api() -> None:
     from app.settings import settings
 
     logs.configure("api")
+    if settings().redis_url is None:
+        raise BadSettings("REDIS_URL: must be set for `crawldock api`")
     uvicorn.run(
         "app.main:app",
         host=settings().host,
@@ -92,12 +94,14 @@ def deploy_example() -> None:
     from app import example, migrations
     from app.settings import settings
 
-    key = migrations.admin_key(make=False)
+    key = migrations.known_admin_key()
     if key is None:
         raise BadSettings("CRAWLDOCK_API_KEY: must be set, no key is kept in the data directory")
     _create_project(example.NAME, example.PROJECT, quiet=True)
-    deployed = example.deploy(settings().url, key)
-    typer.echo(f"project {example.PROJECT} {'deployed' if deployed else 'is deployed already'}")
+    known = example.deployed(settings().url, key)
+    if not known:
+        example.deploy(settings().url, key)
+    typer.echo(f"project {example.PROJECT} {'is deployed already' if known else 'deployed'}")
 
 
 def _create_project(name: str, project_id: int | None, quiet: bool = False) -> None:
@@ -196,6 +200,8 @@ def main() -> None:
     except Exception as error:
         from sqlalchemy.exc import OperationalError, ProgrammingError
 
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"CRAWLDOCK_DATA_DIR: {error.filename}: {error.strerror}")
         if not isinstance(error, OperationalError | ProgrammingError):
             raise
         # The driver's own words: the statement, and the URL with its password, stand elsewhere.

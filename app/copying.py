@@ -1,11 +1,14 @@
 """Move all data from one database to another, as from SQLite to PostgreSQL."""
 
+from pathlib import Path
+
 from sqlalchemy import Connection, Table, delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.db import engine, make_engine
 from app.errors import BadParameter, Refused
 from app.models import metadata
+from app.settings import database_url
 
 ROWS = 500  # in one INSERT
 LARGE_ROWS = 5  # of tables whose rows hold files
@@ -20,7 +23,12 @@ def copy_from(url: str) -> dict[str, int]:
         Refused: our database holds something already, or was not migrated.
 
     """
-    source = make_engine(url)
+    try:
+        source = make_engine(database_url(url))
+    except ValueError as error:
+        raise BadParameter(f"the database to copy from {error}") from None
+    if source.dialect.name == "sqlite" and not Path(source.url.database or "").exists():
+        raise BadParameter(f"there is no file {source.url.database}")
     if source.url == engine().url:
         raise BadParameter("both databases are the same")
     copied = {}

@@ -13,6 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.errors import DatabaseBusy
 from app.settings import settings
 
 AnyRow = Row[*tuple[Any, ...]]  # a result row; its columns are named in the function that makes it
@@ -46,12 +47,13 @@ def make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(
             url, json_serializer=_dumps, json_deserializer=orjson.loads, pool_pre_ping=True,
+            hide_parameters=True,  # arguments of spiders are nothing for a log
             pool_size=10, max_overflow=30,  # 40 threads serve requests
             # A prepared statement may get a plan that fits any value, and then no partial index fits it.
             connect_args={"prepare_threshold": None},
         )  # fmt: skip
     engine = create_engine(
-        url, json_serializer=_dumps, json_deserializer=orjson.loads,
+        url, json_serializer=_dumps, json_deserializer=orjson.loads, hide_parameters=True,
         pool_size=20, max_overflow=40,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )  # fmt: skip
@@ -100,14 +102,18 @@ def reading() -> Iterator[Session]:
 def transaction() -> Iterator[Session]:
     """A transaction that writes: commits at the end, then runs what ``after_commit`` collected.
 
+    Raises:
+        DatabaseBusy: another writer of this process has not ended within BUSY_SECONDS.
+
     An exception rolls back and drops the callbacks. Sync endpoints open it in their own body, never
     as a dependency: a dependency is entered and left in different threads of the pool, and with all
     of them waiting for the writer, the writer would wait for one of them.
+
     """
     bind = engine()
     alone = bind.dialect.name == "sqlite"
-    if alone:
-        _one_writer.acquire()
+    if alone and not _one_writer.acquire(timeout=BUSY_SECONDS):
+        raise DatabaseBusy("the database does not answer, try again")
     try:
         with Session(bind.execution_options(writes=True)) as session:
             yield session

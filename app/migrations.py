@@ -8,10 +8,12 @@ from sqlalchemy import text
 
 from alembic import command
 from app.db import engine, transaction
+from app.errors import BadSettings, Revoked
 from app.services import apikeys
 from app.settings import settings
 
 ROOT = Path(__file__).parent.parent
+KEPT = "admin-key"  # in the data directory
 LOCK = 0x63726177  # any number; PostgreSQL's advisory locks have no names
 
 
@@ -30,20 +32,42 @@ def migrate(revision: str = "head") -> None:
         command.upgrade(setup, revision)
 
 
-def admin_key(make: bool) -> str | None:
-    """The admin key of the settings, else the one kept in the data directory, else, if asked for, a new one.
+def known_admin_key() -> str | None:
+    """The admin key of the settings, else the one kept in the data directory; None when there is neither."""
+    kept = settings().data_dir / KEPT
+    value = settings().api_key or (kept.read_text().strip() if kept.exists() else "")
+    return value or None
 
-    It is made valid in the database; None when there is none.
+
+def admin_key(make: bool) -> str | None:
+    """The known admin key, else, if asked for, a new one; it is made valid in the database.
+
+    Raises:
+        BadSettings: CRAWLDOCK_API_KEY is a key that was revoked.
+
     """
-    kept = settings().data_dir / "admin-key"
-    value = settings().api_key or (kept.read_text().strip() if kept.exists() else None)
-    if value is None and make:
-        value = secrets.token_hex(16)
-    if value is None:
+    value = known_admin_key()
+    if value is not None:
+        try:
+            with transaction() as session:
+                apikeys.ensure_admin(session, value)
+            return value
+        except Revoked:
+            if settings().api_key is not None:
+                raise BadSettings("CRAWLDOCK_API_KEY: this key was revoked, set another one") from None
+    if not make:
         return None
+    value = secrets.token_hex(16)
+    _keep(value)  # first: a key that nobody knows is worth nothing
     with transaction() as session:
         apikeys.ensure_admin(session, value)
-    if settings().api_key is None:
-        kept.touch(mode=0o600)
-        kept.write_text(value + "\n")
     return value
+
+
+def _keep(value: str) -> None:
+    """Write the key down, for its owner alone; the file is there whole or not at all."""
+    new = settings().data_dir / f"{KEPT}.new"
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    new.write_text(value + "\n")
+    new.rename(settings().data_dir / KEPT)

@@ -16,10 +16,31 @@ from app.errors import BadSettings
 Seconds = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
 
 
+def database_url(url: str) -> str:
+    """The SQLAlchemy URL of a database as people write it.
+
+    Raises:
+        ValueError: it is none that the platform can use; the message does not repeat it.
+
+    """
+    for plain in ("postgres://", "postgresql://"):
+        if url.startswith(plain):
+            url = "postgresql+psycopg://" + url.removeprefix(plain)
+    if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if url.startswith("sqlite:///") and url.removeprefix("sqlite:///") in ("", ":memory:"):
+        raise ValueError("must name a file: several processes share the database")
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):  # their words may hold the password
+        raise ValueError("is not the URL of a database") from None
+    return url
+
+
 class Settings(BaseSettings):
     """The settings of one process. Units are in the names or in the descriptions; README has the table."""
 
-    model_config = SettingsConfigDict(env_prefix="CRAWLDOCK_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="CRAWLDOCK_", env_ignore_empty=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="port the API listens on")
@@ -81,18 +102,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        for plain in ("postgres://", "postgresql://"):
-            if url.startswith(plain):
-                url = "postgresql+psycopg://" + url.removeprefix(plain)
-        if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError("must begin with sqlite:/// or postgresql://")
-        try:
-            make_url(url)
-        except (ArgumentError, ValueError):  # their words may hold the password
-            raise ValueError("is not the URL of a database") from None
-        return url
+        return None if url is None else database_url(url)
 
     @field_validator("redis_url")
     @classmethod

@@ -5,7 +5,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from app import copying, db
-from app.errors import Refused
+from app.errors import BadParameter, Refused
 from app.models import Job, JobState, Kind, metadata
 from app.services import apikeys, joblist, jobs, projects, records
 from app.settings import settings
@@ -76,3 +76,10 @@ def test_counting_goes_on(moved: str) -> None:
 def test_a_database_that_holds_anything_is_refused(moved: str) -> None:
     with pytest.raises(Refused, match="not empty"):
         copying.copy_from(moved)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://h/d", "sqlite:////nosuch/file.db"])
+def test_what_cannot_be_copied_from(postgres_url: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    use(postgres_url, monkeypatch)
+    with pytest.raises(BadParameter):
+        copying.copy_from(url)

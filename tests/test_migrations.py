@@ -9,6 +9,7 @@ from sqlalchemy import inspect, text
 
 from alembic import command
 from app import db, migrations
+from app.errors import BadSettings
 from app.models import metadata
 from app.services import apikeys
 from app.settings import settings
@@ -121,3 +122,31 @@ def test_an_admin_key_is_made_and_kept(database: str, monkeypatch: pytest.Monkey
     assert made is not None and valid(made)
     kept = settings().data_dir / "admin-key"
     assert (kept.read_text(), kept.stat().st_mode & 0o777) == (f"{made}\n", 0o600)
+
+
+def test_a_revoked_key_of_the_settings_is_said_to_be_so(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRAWLDOCK_API_KEY", KEY)
+    settings.cache_clear()
+    with db.transaction() as session:
+        apikeys.revoke(session, "admin")
+    with pytest.raises(BadSettings, match="CRAWLDOCK_API_KEY: this key was revoked"):
+        migrations.admin_key(make=True)
+    assert not valid(KEY)
+
+
+@pytest.mark.parametrize("kept", ["", KEY])
+def test_a_kept_key_that_is_empty_or_revoked_gives_way_to_a_new_one(
+    database: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CRAWLDOCK_API_KEY", raising=False)
+    settings.cache_clear()
+    settings().data_dir.mkdir()
+    (settings().data_dir / "admin-key").write_text(kept)
+    with db.transaction() as session:
+        apikeys.revoke(session, "admin")
+    assert migrations.admin_key(make=False) is None
+    made = migrations.admin_key(make=True)
+    assert made and made != kept and valid(made) and not valid(KEY)
+    assert (settings().data_dir / "admin-key").stat().st_mode & 0o777 == 0o600

@@ -75,9 +75,9 @@ def test_where_the_api_is_reached(
 
 
 BAD = {
-    "CRAWLDOCK_PORT": ["0", "65536", "x", ""], "CRAWLDOCK_SLOTS": ["0", "1001", "two"],
+    "CRAWLDOCK_PORT": ["0", "65536", "x"], "CRAWLDOCK_SLOTS": ["0", "1001", "two"],
     "CRAWLDOCK_API_KEY": ["short", "x" * 129, "with spaces in it"], "CRAWLDOCK_PUBLIC_URL": ["crawl.example.com", "ftp://x"],
-    "DATABASE_URL": ["mysql://u:secret@h/d", "", "sqlite:x"], "REDIS_URL": ["http://:secret@h", "", "localhost"],
+    "DATABASE_URL": ["mysql://u:secret@h/d", "sqlite:x"], "REDIS_URL": ["http://:secret@h", "localhost"],
     "CRAWLDOCK_STOP_GRACE_SECONDS": ["0", "-1", "1.5"], "CRAWLDOCK_UPLOAD_MB": ["0", "1025"],
     "CRAWLDOCK_RETENTION_DAYS": ["-1"], "CRAWLDOCK_LOG_LEVEL": ["loud"], "CRAWLDOCK_JOB_MEMORY_MB": ["63"],
 }  # fmt: skip
@@ -112,3 +112,22 @@ def test_a_key_is_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:"])
+def test_a_database_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(BadSettings, match="DATABASE_URL: must name a file"):
+        settings()
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRAWLDOCK_HOST", "")  # and never "all addresses"
+    monkeypatch.setenv("CRAWLDOCK_DATA_DIR", "")
+    assert (settings().host, settings().data_dir) == ("127.0.0.1", Path("data"))
+
+
+def test_the_readme_has_every_setting() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for name in Settings.model_fields:
+        assert f"| `{variable(name)}` |" in readme

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -184,3 +185,30 @@ def test_a_taken_port_is_named_in_one_line(tmp_path: Path, site: Site) -> None:
     port = urlsplit(site.url).port
     env = {**os.environ, "CRAWLDOCK_DATA_DIR": str(tmp_path), "CRAWLDOCK_PORT": str(port)}
     assert f"127.0.0.1:{port}" in misled(env)
+
+
+def test_ctrl_c_does_not_wait_for_the_example(tmp_path: Path) -> None:
+    """A package index that accepts connections and never answers: installing Scrapy hangs."""
+    with socket.socket() as index:
+        index.bind(("127.0.0.1", 0))
+        index.listen(50)
+        silent = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+        platform = Platform(tmp_path, UV_DEFAULT_INDEX=silent, UV_CACHE_DIR=str(tmp_path / "cache"))
+        (tmp_path / "data").mkdir()
+        with (tmp_path / "up.log").open("ab") as log:
+            process = subprocess.Popen([*CRAWLDOCK, "up"], cwd=ROOT, env=platform.env, stdout=log, stderr=log)
+        try:
+            until(lambda: "Deploying the example" in (tmp_path / "up.log").read_text(), 60)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert "Crawldock is ready" not in (tmp_path / "up.log").read_text()
+
+
+def test_a_data_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    env = {**os.environ, "CRAWLDOCK_DATA_DIR": "/proc/nope/x", "CRAWLDOCK_PORT": str(free_port())}
+    done = subprocess.run([*CRAWLDOCK, "up"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("crawldock: CRAWLDOCK_DATA_DIR: /proc/nope")
+    assert len(done.stderr.splitlines()) == 1

@@ -18,11 +18,12 @@ from app.models import Version
 from app.services import versions
 from app.settings import settings
 from worker import eggs, environ, venvs
-from worker.process import Child, describe_exit
+from worker.process import Child, describe_exit, kill_marked
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
+NAME_LENGTH = 255  # of a spider, or of the settings module
 SHOWN_LINES = 200  # of a failed child's output
 OUTPUT_BYTES = 4 << 20  # of a child that are kept
 
@@ -97,7 +98,11 @@ def _prepare(version: Version, told: BuildLog) -> tuple[str, list[str]]:
         run(command, env, cwd, say, deadline, f"installing took longer than {settings().build_seconds} s")
 
     venv = venvs.ensure(version.requirements, version.stack, told.say, run_logged)
-    return module, [*list_spiders(venv, path, module, told.say), *eggs.scripts(path[0])]
+    names = [*list_spiders(venv, path, module, told.say), *eggs.scripts(path[0])]
+    for name in (module, *names):
+        if not 1 <= len(name) <= NAME_LENGTH or "\0" in name:
+            raise DeployFailed(f"{name[:50]!r}: a name has 1 to {NAME_LENGTH} characters, none of them NUL")
+    return module, names
 
 
 def code_of(version_id: int) -> tuple[Version, list[Path]]:
@@ -140,6 +145,7 @@ def list_spiders(venv: Path, path: Sequence[Path], module: str, say: venvs.Say) 
             time.monotonic() + limit, f"listing the spiders took longer than {limit} s",
         )  # fmt: skip
     finally:
+        kill_marked(f"HOME={home}")  # a helper with a session of its own
         shutil.rmtree(home, ignore_errors=True)
     for line in reversed(output.splitlines()):  # the project's own prints may stand before it
         try:

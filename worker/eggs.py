@@ -70,14 +70,19 @@ def settings_module(egg: Path) -> str:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     try:
         parser.read_string((egg / "EGG-INFO" / "entry_points.txt").read_text())
-        if module := parser["scrapy"]["settings"].strip():
-            return module
-        raise KeyError
+        module = parser["scrapy"]["settings"].strip()
+        if not module:
+            raise KeyError
     except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
         raise DeployFailed(
             "the egg has no settings entry point: setup.py needs "
             "entry_points={'scrapy': ['settings = YOUR_PROJECT.settings']}"
         ) from None
+    if not (egg / "EGG-INFO" / "PKG-INFO").is_file():
+        raise DeployFailed(
+            "the egg has no EGG-INFO/PKG-INFO: Python cannot read its entry points without"
+        )
+    return module
 
 
 def scripts(egg: Path) -> list[str]:

@@ -54,7 +54,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509 - a pool child has one thread
+            preexec_fn=prepare,  # noqa: PLW1509 - it takes no lock that a thread of ours may hold
         )
         assert self._popen.stdout and self._popen.stderr
         self.pid = self._popen.pid

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from app.db import transaction
-from app.errors import CrawldockError
-from app.services import jobs
+from app.db import reading, transaction
+from app.errors import CrawldockError, NotFound
+from app.models import Version
+from app.services import jobs, versions
 from app.services.jobs import CANCELLED, Claimed
 from app.settings import settings
 from worker import builder, eggs, environ, fifo, process, signals, venvs
@@ -70,7 +71,7 @@ def _run_spider(job: Claimed, recorder: Recorder, cleanup: ExitStack) -> str:
         late = f"installing took longer than {settings().build_seconds} s"
         builder.run(command, env, cwd, tell, time.monotonic() + settings().build_seconds, late)
 
-    version, path = builder.code_of(job.version_id)
+    version, path = _code(job)
     venv = venvs.ensure(version.requirements, version.stack, say, run_logged)
     pipe = scratch / "pipe"
     descriptor = fifo.create(pipe)
@@ -90,6 +91,18 @@ def _run_spider(job: Claimed, recorder: Recorder, cleanup: ExitStack) -> str:
     supervisor.drain()
     child.close()
     return _outcome(ending, recorder, status, process.oom_kills() > ooms)
+
+
+def _code(job: Claimed) -> tuple[Version, list[Path]]:
+    """The code that the job runs; when its version was replaced since the claim, what replaced it."""
+    try:
+        return builder.code_of(job.version_id)
+    except NotFound:
+        with reading() as session:
+            current = versions.current(session, job.key.project)
+        if current is None:
+            raise
+        return builder.code_of(current)
 
 
 def _outcome(ending: str | None, recorder: Recorder, status: int, oom: bool) -> str:

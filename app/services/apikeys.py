@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import AnyRow, execute, now_ms
-from app.errors import BadParameter, NameTaken, NotFound
+from app.errors import BadParameter, NameTaken, NotFound, Revoked
 from app.models import ApiKey, KeyProject, Project
 
 
@@ -62,6 +62,7 @@ def ensure_admin(session: Session, value: str) -> None:
 
     Raises:
         NameTaken: the value is that of another key, which is revoked or no admin's.
+        Revoked: the value is that of the admin key, which was revoked.
 
     """
     row = session.execute(select(ApiKey).where(col(ApiKey.hash) == digest(value))).scalar_one_or_none()
@@ -71,6 +72,8 @@ def ensure_admin(session: Session, value: str) -> None:
         raise NameTaken(
             f"the admin key's value is that of the key {row.name!r}, which is revoked or no admin's"
         )
+    if row is not None and row.revoked_time is not None:
+        raise Revoked("the admin key was revoked")
     changed = execute(
         session,
         update(ApiKey)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
@@ -233,6 +233,7 @@ def request_stop(session: Session, keys: Sequence[JobKey], by: str) -> int:
     """Stop jobs: a pending one is finished here and now, of a running one the task is revoked after commit.
 
     1. Pending rows are finished first. A row that a claim takes meanwhile is running when we see it.
+       So are running ones that nobody runs: they were only declared to be running (contract 4.1, meta).
     2. Running rows get the mark, once. The mark is the truth; the revoke only makes its owner look now.
 
     Returns: how many jobs were pending or running.
@@ -241,7 +242,13 @@ def request_stop(session: Session, keys: Sequence[JobKey], by: str) -> int:
     ended = execute(
         session,
         update(Job)
-        .where(col(Job.id).in_(ids), col(Job.state) == JobState.PENDING)
+        .where(
+            col(Job.id).in_(ids),
+            or_(
+                col(Job.state) == JobState.PENDING,
+                and_(col(Job.state) == JobState.RUNNING, col(Job.token).is_(None)),
+            ),
+        )
         .values(
             close_reason=CANCELLED, cancelled_by=by, stop_time=now_ms(), **_entered(JobState.FINISHED, by)
         ),

@@ -65,9 +65,14 @@ def _building(version_id: int) -> Any:
     return (col(Version.id) == version_id) & (col(Version.state) == VersionState.BUILDING)
 
 
+def _clean(text: str) -> str:
+    """The end of a text, without the character that PostgreSQL does not store."""
+    return text[-LOG_LENGTH:].replace("\0", "\ufffd")
+
+
 def log(session: Session, version_id: int, text: str) -> bool:
     """Store the build's output so far and extend the lease; False: the build is no longer ours."""
-    values = {"log": text[-LOG_LENGTH:], "lease_time": now_ms() + LEASE_MS}
+    values = {"log": _clean(text), "lease_time": now_ms() + LEASE_MS}
     return execute(session, update(Version).where(_building(version_id)).values(values)).rowcount == 1
 
 
@@ -104,7 +109,7 @@ def activate(session: Session, version_id: int, settings_module: str, spiders: S
 
 def fail(session: Session, version_id: int, error: str) -> bool:
     """Building -> failed; the project's version stays what it was."""
-    values = {"state": VersionState.FAILED, "error": error[-LOG_LENGTH:], "lease_time": None}
+    values = {"state": VersionState.FAILED, "error": _clean(error), "lease_time": None}
     return execute(session, update(Version).where(_building(version_id)).values(values)).rowcount == 1
 
 
@@ -147,6 +152,11 @@ def listing(session: Session, project_id: int) -> Sequence[Version]:
     return session.scalars(statement.order_by(col(Version.id))).all()
 
 
+def current(session: Session, project_id: int) -> int | None:
+    """The id of the project's current version, None when it has none."""
+    return session.scalar(select(col(Project.version_id)).where(col(Project.id) == project_id))
+
+
 def _delete(session: Session, project_id: int, name: str, *conditions: Any) -> int:
     built = col(Version.state).in_((VersionState.READY, VersionState.FAILED))
     return execute(
@@ -169,8 +179,7 @@ def remove(session: Session, project_id: int, name: str) -> None:
     if not _delete(session, project_id, name):
         raise NotFound(f"project {project_id} has no version {name}")
     left = listing(session, project_id)
-    current = session.scalar(select(col(Project.version_id)).where(col(Project.id) == project_id))
-    if current in [version.id for version in left]:
+    if current(session, project_id) in [version.id for version in left]:
         return
     newest = left[-1] if left else None
     session.execute(
@@ -268,7 +277,7 @@ def bundle(session: Session, project_id: int) -> tuple[str, list[tuple[str, byte
         NotFound: the project has neither a version nor eggs.
 
     """
-    version_id = session.scalar(select(col(Project.version_id)).where(col(Project.id) == project_id))
+    version_id = current(session, project_id)
     found: list[tuple[str, bytes]] = []
     requirements = ""
     if version_id is not None:

@@ -151,6 +151,13 @@ def test_an_egg_sent_with_the_version_is_on_its_path(builder: Platform) -> None:
     assert builder.items(builder.run(project_id, "dep")["id"])[0]["value"] == "sent along"
 
 
+def test_eggs_cannot_choose_where_they_are_unpacked(builder: Platform) -> None:
+    extra = ("../../evil.egg", egg({"tinydep.py": ""}, settings=None))
+    status, _, answer = deploy(builder, 123, project(SPIDERS), eggs=extra)
+    assert (status, answer["status"]) == (400, "badrequest")
+    assert "eggs" in answer["message"]
+
+
 HANGS = "import time\ntime.sleep(300)\n"
 BROKEN = {
     "no zip": (b"not a zip", {}, "not an egg"),
@@ -166,6 +173,7 @@ BROKEN = {
     "no requirement": (project(SPIDERS), {"requirements": b"!!! what"}, "requirement"),
     "not UTF-8": (project(SPIDERS), {"requirements": b"\xff"}, "requirements"),
     "hangs": (project(HANGS), {}, "took longer than 8 s"),
+    "long name": (project("class Long(scrapy.Spider):\n    name = 'x' * 300\n"), {}, "a name has 1 to 255"),
     "exits": (project("sys.exit(3)"), {}, "exited with status 3"),
 }
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app import db
-from app.errors import BadParameter, NameTaken, NotFound
+from app.errors import BadParameter, NameTaken, NotFound, Revoked
 from app.models import ApiKey
 from app.services import apikeys
 from tests.factories import make_key, make_project
@@ -98,9 +98,15 @@ def test_the_admin_key_is_replaced_by_a_new_value() -> None:
     new = "b" * 32
     do(apikeys.ensure_admin, new)
     assert (find(KEY), find(new)) == (None, "admin")
+
+
+def test_a_revoked_admin_key_does_not_come_back() -> None:
     do(apikeys.revoke, "admin")
+    with pytest.raises(Revoked):
+        do(apikeys.ensure_admin, KEY)
+    new = "b" * 32
     do(apikeys.ensure_admin, new)
-    assert find(new) == "admin"
+    assert (find(KEY), find(new)) == (None, "admin")
 
 
 def test_an_admin_key_of_another_name_stays_as_it_is() -> None:

@@ -295,3 +295,10 @@ def test_a_failure_later_in_the_transaction_takes_all_back() -> None:
     with pytest.raises(AlreadyScheduled):
         work()
     assert make_job().job == key.job + 1
+
+
+def test_a_job_that_was_only_declared_to_run_can_be_stopped() -> None:
+    key = make_job(state=JobState.RUNNING)
+    with db.transaction() as session:
+        assert jobs.request_stop(session, [key], "anna") == 1
+    assert (row(key).state, row(key).close_reason) == (JobState.FINISHED, "cancelled")

@@ -226,3 +226,11 @@ def test_the_bundle() -> None:
     make_version("1", requirements="requests")
     with db.reading() as session:
         assert versions.bundle(session, 1) == ("requests", [("__main__", b"code of 1"), ("lib", b"library")])
+
+
+def test_what_postgres_cannot_store_is_no_reason_to_lose_the_story() -> None:
+    version_id = pending_version()
+    do(versions.claim_build, version_id)
+    assert do(versions.log, version_id, "a\0b")
+    assert do(versions.fail, version_id, "boom\0")
+    assert (version(version_id).log, version(version_id).error) == ("a\ufffdb", "boom\ufffd")

@@ -105,6 +105,7 @@ def test_a_fetch_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def module(tmp_path: Path, entry_points: str | bytes | None) -> str:
     (tmp_path / "EGG-INFO").mkdir()
+    (tmp_path / "EGG-INFO" / "PKG-INFO").touch()
     if entry_points is not None:
         data = entry_points.encode() if isinstance(entry_points, str) else entry_points
         (tmp_path / "EGG-INFO" / "entry_points.txt").write_bytes(data)

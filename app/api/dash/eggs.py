@@ -54,9 +54,19 @@ def checked_egg(data: bytes, what: str) -> bytes:
 def safe_name(params: Params, parameter: str) -> str:
     """A required name of letters, digits, and _ . + -; it becomes part of file names."""
     name = params.text(parameter)
+    check_name(name, parameter)
+    return name
+
+
+def check_name(name: str, parameter: str) -> None:
+    """Refuse a name that would be dangerous as a part of a file name.
+
+    Raises:
+        BadParameter: it has other characters than letters, digits, and _ . + -.
+
+    """
     if not name.isascii() or not all(letter.isalnum() or letter in "_.+-" for letter in name):
         raise BadParameter(f"invalid value for {parameter}: {name}")
-    return name
 
 
 @router.post("/eggs/add.json", openapi_extra=describe_form(*ADD))

@@ -1,6 +1,5 @@
 """items.* and log.*: what a job has produced, while it runs and after (contract 4.7, 4.8)."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -138,10 +137,13 @@ def _log(call: Call, cap: int | None = None) -> Iterator[dict[str, Any]]:
     if not names:
         return _entries(Wanted(job_id, key, *_range(total, count, offset)))
     lowest = next(level for level, name in formats.LEVELS.items() if name == names[-1])
-    entries = (entry for entry in _entries(Wanted(job_id, key, 0, total)) if entry["level"] >= lowest)
-    if count < 0:
-        return iter(deque(entries, maxlen=-count))
-    return islice(entries, offset, offset + count)
+
+    def matching() -> Iterator[dict[str, Any]]:
+        return (entry for entry in _entries(Wanted(job_id, key, 0, total)) if entry["level"] >= lowest)
+
+    if count < 0:  # counted first, and read again: the last ones may be too many to hold
+        return islice(matching(), max(sum(1 for _ in matching()) + count, 0), None)
+    return islice(matching(), offset, offset + count)
 
 
 def _entries(wanted: Wanted) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from app.api.dash.eggs import checked_egg, safe_name
+from app.api.dash.eggs import check_name, checked_egg, safe_name
 from app.api.dash.wire import PROJECT, Call, enter, error_object, ok, who
 from app.api.params import Param, Params, describe, describe_form
 from app.db import AnyRow, reading, transaction
@@ -87,6 +87,7 @@ def _read(params: Params) -> tuple[str, str, list[tuple[str, bytes]]]:
     more = {}
     for place, (filename, data) in enumerate(params.files("eggs")):
         egg_name = (filename or f"egg-{place}").removesuffix(".egg")[:200]
+        check_name(egg_name, "eggs")
         if egg_name == versions.MAIN_EGG:
             raise BadParameter(f"invalid value for eggs: the name {egg_name} is the project's own")
         more[egg_name] = checked_egg(data, "eggs")

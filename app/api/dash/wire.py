@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, Request
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ from app.db import reading
 from app.errors import (
     BadParameter,
     CrawldockError,
+    DatabaseBusy,
     DeployFailed,
     NoAccess,
     NotAuthenticated,
@@ -43,6 +45,7 @@ STATUSES: tuple[tuple[type[CrawldockError], int, str], ...] = (
     (Refused, 400, "error"),
     (TooLarge, 413, "badrequest"),
     (NotFound, 404, "error"),
+    (DatabaseBusy, 503, "error"),
 )
 
 
@@ -110,7 +113,8 @@ def _check(body: Body) -> None:
 
 async def render_no_database(request: Request, error: Exception) -> Response:
     """Exception handler: the database is away or overloaded; trying again makes sense."""
-    log.warning("%s: no answer from the database: %s", request.url.path, error)
+    assert isinstance(error, OperationalError)
+    log.warning("%s: no answer from the database: %s", request.url.path, str(error.orig).partition("\n")[0])
     return json_response({"status": "error", "message": "the database does not answer, try again"}, 503)
 
 

@@ -148,3 +148,29 @@ def test_an_upload_has_a_limit(client: TestClient, monkeypatch: pytest.MonkeyPat
     answer = client.post(f"/api{path}", data=GOOD[path], files={"egg": ("x.egg", b"x" * (4 << 20))})
     body = {"status": "badrequest", "message": "the request body is larger than 3 MB"}
     assert (answer.status_code, answer.json(), everything()) == (413, body, before)
+
+
+def test_a_database_that_fails_is_told_and_no_secret_is_logged(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with db.engine().begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE job RENAME TO away")
+    answer = client.post(
+        "/api/schedule.json", data={"project": 1, "spider": "quotes", "password": "argsecret42"}
+    )
+    with db.engine().begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO job")
+    assert answer.status_code in (500, 503)
+    assert set(answer.json()) == {"status", "message"}
+    assert "argsecret42" not in caplog.text + answer.text
+
+
+def test_a_writer_that_waits_for_too_long_is_told_so(
+    client: TestClient, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.startswith("postgres"):
+        return  # has no such lock
+    monkeypatch.setattr(db, "BUSY_SECONDS", 0.1)
+    with db._one_writer:
+        answer = client.post("/api/schedule.json", data={"project": 1, "spider": "quotes"})
+    assert (answer.status_code, answer.json()["message"]) == (503, "the database does not answer, try again")
