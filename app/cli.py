@@ -104,11 +104,24 @@ def deploy_example() -> None:
     typer.echo(f"project {example.PROJECT} {'is deployed already' if known else 'deployed'}")
 
 
+def _check_platform() -> None:
+    """Look before reading: SQLite would make an empty file wherever the command is run."""
+    from app.settings import settings
+
+    file = settings().data_dir.absolute() / "crawldock.db"
+    if settings().database_url is None and not file.exists():
+        raise BadSettings(
+            f"there is no platform here: {file} does not exist. "
+            "Run this where `make up` was run, or set CRAWLDOCK_DATA_DIR or DATABASE_URL"
+        )
+
+
 def _create_project(name: str, project_id: int | None, quiet: bool = False) -> None:
     from app.db import transaction
     from app.errors import NameTaken
     from app.services import projects
 
+    _check_platform()
     try:
         with transaction() as session:
             created = projects.create(session, name, project_id)
@@ -142,6 +155,7 @@ def create_project(
 @projects_cli.command("list")
 def list_projects() -> None:
     """List projects: number, name, current version."""
+    _check_platform()
     from app.db import reading
     from app.services import projects
 
@@ -160,17 +174,21 @@ def create_key(
     key: Annotated[str | None, typer.Option(help="The key itself; a random one if not given.")] = None,
 ) -> None:
     """Create an API key and print it, this once."""
+    _check_platform()
     from app.db import transaction
     from app.services import apikeys
 
     with transaction() as session:
         value = apikeys.create(session, name, projects=project or (), admin=admin, value=key)
     typer.echo(value)
+    if not project and not admin:
+        typer.echo("it may touch nothing: give --project or --admin", err=True)
 
 
 @keys_cli.command("list")
 def list_keys() -> None:
     """List keys: name, what they may touch, whether they were revoked."""
+    _check_platform()
     from app.db import reading
     from app.services import apikeys
 
@@ -183,6 +201,7 @@ def list_keys() -> None:
 @keys_cli.command("revoke")
 def revoke_key(name: str) -> None:
     """Make a key invalid from now on."""
+    _check_platform()
     from app.db import transaction
     from app.services import apikeys
 

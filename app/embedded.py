@@ -125,6 +125,7 @@ def up() -> None:
 
 def _watch(processes: list[Process], key: str, stop: Stop) -> None:
     """Say when the platform is ready; then keep its processes alive until asked to stop."""
+    print("Starting…", flush=True)
     started = time.monotonic()
     example_deploy: ExampleDeploy | None = None
     welcomed = False
@@ -228,6 +229,8 @@ def _end(processes: list[Process], stop: Stop) -> None:
     for left in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             left.kill()
+    if processes:
+        print("Stopped.", flush=True)
 
 
 def valkey(folder: str) -> list[str]:

@@ -1,14 +1,15 @@
 """The web application: the whole site on one page."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import swagger_ui_bundle
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import text
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app import broker
@@ -43,6 +44,12 @@ def live() -> Response:
     return JSONResponse({"status": "ok"})
 
 
+def nothing_here(request: Request, error: Exception) -> Response:
+    """404 outside the faces: most likely an endpoint that was mistyped."""
+    message = f"no such path: {request.url.path[:200]}; the API is below /api/ (with the slash at its end)"
+    return JSONResponse({"status": "error", "message": message}, 404)
+
+
 def create_app() -> FastAPI:
     """The application that uvicorn serves."""
     app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None)
@@ -51,6 +58,9 @@ def create_app() -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         document = {**dash.openapi(), "servers": [{"url": "/api"}], "security": [{"key": []}]}
+        for calls in document["paths"].values():
+            for call in calls.values():  # the list of calls says what each is for
+                call["summary"] = re.split(r"[:;.`] ?", call["description"])[0]
         described = {"type": "http", "scheme": "basic", "description": "API key as user, no password"}
         document["components"] = {**document.get("components", {}), "securitySchemes": {"key": described}}
         return document
@@ -66,10 +76,12 @@ def create_app() -> FastAPI:
 
     app.get("/openapi.json", include_in_schema=False)(openapi)
     app.get("/docs", include_in_schema=False)(docs)
+    app.get("/", include_in_schema=False)(lambda: RedirectResponse("/docs"))
     app.get("/health")(health)
     app.get("/health/live")(live)
     vendor = Path(swagger_ui_bundle.__file__).parent / "vendor"
     swagger = next(path.parent for path in sorted(vendor.rglob("swagger-ui-bundle.js")))
+    app.add_exception_handler(404, nothing_here)
     app.mount("/static/swagger", StaticFiles(directory=swagger))
     return app
 

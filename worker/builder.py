@@ -23,6 +23,7 @@ from worker.process import Child, describe_exit, kill_marked
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
+INSTALLING = "installing the requirements"
 NAME_LENGTH = 255  # of a spider, or of the settings module
 SHOWN_LINES = 200  # of a failed child's output
 OUTPUT_BYTES = 4 << 20  # of a child that are kept
@@ -95,7 +96,7 @@ def _prepare(version: Version, told: BuildLog) -> tuple[str, list[str]]:
     deadline = time.monotonic() + settings().build_seconds
 
     def run_logged(command: Sequence[str], env: dict[str, str], cwd: Path, say: venvs.Say) -> None:
-        run(command, env, cwd, say, deadline, f"installing took longer than {settings().build_seconds} s")
+        run(command, env, cwd, say, deadline, INSTALLING)
 
     venv = venvs.ensure(version.requirements, version.stack, told.say, run_logged)
     names = [*list_spiders(venv, path, module, told.say), *eggs.scripts(path[0])]
@@ -138,11 +139,10 @@ def list_spiders(venv: Path, path: Sequence[Path], module: str, say: venvs.Say) 
         "SCRAPY_SETTINGS_MODULE": module,
         "SHUB_SETTINGS": orjson.dumps({"project_settings": environ.SAFE_SETTINGS}).decode(),
     }
-    limit = settings().list_seconds
     try:
         output = run(
             [str(venv / "bin" / "shub-image-info")], env, home, lambda line: say(""),
-            time.monotonic() + limit, f"listing the spiders took longer than {limit} s",
+            time.monotonic() + settings().list_seconds, "listing the spiders",
         )  # fmt: skip
     finally:
         kill_marked(f"HOME={home}")  # a helper with a session of its own
@@ -157,15 +157,20 @@ def list_spiders(venv: Path, path: Sequence[Path], module: str, say: venvs.Say) 
 
 
 def run(
-    command: Sequence[str], env: dict[str, str], cwd: Path, say: venvs.Say, deadline: float, late: str
+    command: Sequence[str], env: dict[str, str], cwd: Path, say: venvs.Say, deadline: float, what: str
 ) -> str:
     """Run a command to its end, saying its output line by line; returns stdout.
+
+    Args:
+        what: what it does, in the words of an error.
+        deadline: on the monotonic clock.
 
     Raises:
         DeployFailed: it failed (with the end of its output) or was not done by ``deadline``; then its
             whole process group is killed.
 
     """
+    limit = deadline - time.monotonic()
     child = Child(command, env, cwd)
     texts = {child.stdout: b"", child.stderr: b""}
     selector = selectors.DefaultSelector()
@@ -187,9 +192,12 @@ def run(
     stdout, stderr = (text.decode("utf-8", "replace") for text in texts.values())
     if not in_time or status != 0:
         tail = "\n".join((stdout + stderr).splitlines()[-SHOWN_LINES:])
-        raise DeployFailed(
-            f"{late if not in_time else f'{Path(command[0]).name} {describe_exit(status)}'}\n{tail}"
+        how = (
+            f"failed: {Path(command[0]).name} {describe_exit(status)}"
+            if in_time
+            else f"took longer than {limit:.0f} s"
         )
+        raise DeployFailed(f"{what} {how}\n{tail}")
     return stdout
 
 

@@ -79,9 +79,7 @@ def settings_module(egg: Path) -> str:
             "entry_points={'scrapy': ['settings = YOUR_PROJECT.settings']}"
         ) from None
     if not (egg / "EGG-INFO" / "PKG-INFO").is_file():
-        raise DeployFailed(
-            "the egg has no EGG-INFO/PKG-INFO: Python cannot read its entry points without"
-        )
+        raise DeployFailed("the egg has no EGG-INFO/PKG-INFO: Python cannot read its entry points without")
     return module
 
 

@@ -68,8 +68,8 @@ def _run_spider(job: Claimed, recorder: Recorder, cleanup: ExitStack) -> str:
         beat.check()
 
     def run_logged(command: Sequence[str], env: dict[str, str], cwd: Path, tell: venvs.Say) -> None:
-        late = f"installing took longer than {settings().build_seconds} s"
-        builder.run(command, env, cwd, tell, time.monotonic() + settings().build_seconds, late)
+        deadline = time.monotonic() + settings().build_seconds
+        builder.run(command, env, cwd, tell, deadline, builder.INSTALLING)
 
     version, path = _code(job)
     venv = venvs.ensure(version.requirements, version.stack, say, run_logged)

@@ -70,8 +70,9 @@ _me: tuple[str, str, int] | None = None  # name, kind, slots of this process
 def _set_up_logging(**_: Any) -> None:
     """Ours instead of Celery's."""
     logs.configure(_me[1] if _me else "celery")
-    # It warns that revocations are not written to a result backend, of which there is none.
-    logging.getLogger("celery.worker.request").setLevel(logging.ERROR)
+    # They warn that revocations are not written to a result backend, of which there is none.
+    for logger in ("celery.worker.request", "celery.worker.control"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
 
 
 @celery_signals.celeryd_after_setup.connect

@@ -19,6 +19,7 @@ def create_face() -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
+    face.openapi_version = "3.0.3"  # what the Swagger UI that is served with it understands
     for module in (run, jobs, spiders, scrapyd, eggs, records):
         face.include_router(module.router)
     face.add_exception_handler(CrawldockError, wire.render_error)

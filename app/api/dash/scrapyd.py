@@ -127,4 +127,11 @@ def _follow(version_id: int, answer: dict[str, Any]) -> Iterator[bytes | Crawldo
 def _rest(first: bytes, story: Iterator[bytes | CrawldockError]) -> Iterator[bytes]:
     yield first
     for piece in story:
-        yield orjson.dumps(error_object(piece)[1]) + b"\n" if isinstance(piece, CrawldockError) else piece
+        if not isinstance(piece, CrawldockError):
+            yield piece
+            continue
+        # The whole story as lines, its first and last one as the answer.
+        lines = [line for line in str(piece).splitlines() if line.strip()]
+        yield "".join(f"{line}\n" for line in lines).encode()
+        summary = DeployFailed(": ".join(dict.fromkeys([lines[0], lines[-1].strip()])))
+        yield orjson.dumps(error_object(summary)[1]) + b"\n"

@@ -15,11 +15,15 @@ class SomeSpider(scrapy.Spider):
 
     name = "somespider"
 
-    def __init__(self, start_url="http://127.0.0.1:8000/docs", delay="0", **kwargs):
+    def __init__(self, start_url="http://127.0.0.1:8000/docs", **kwargs):
         super().__init__(**kwargs)
         self.start_urls = [start_url]
         self.allowed_domains = [urlsplit(start_url).hostname]
-        self.download_delay = float(delay)
+
+    @classmethod
+    def from_crawler(cls, crawler, *args, delay="0", **kwargs):
+        crawler.settings.set("DOWNLOAD_DELAY", float(delay), priority="spider")
+        return super().from_crawler(crawler, *args, **kwargs)
 
     def parse(self, response):
         yield {
