@@ -58,7 +58,7 @@ def delete_version(call: Call) -> Response:
 
 @router.post("/addversion.json", openapi_extra=describe_form(*ADD))
 def add_version(call: Call) -> Response:
-    """Deploy: the build's log streams back as text lines, the last line is the answer as JSON."""
+    """Deploy a version: the build's log streams back as text lines, the last line is the answer as JSON."""
     with reading() as session:
         principal, params, project = enter(session, call)
     name, requirements, eggs = _read(params)
