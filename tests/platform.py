@@ -65,7 +65,8 @@ class Platform:
             "CRAWLDOCK_DATA_DIR": str(folder / "data"),
             "CRAWLDOCK_SLOTS": "2",
             "CRAWLDOCK_API_KEY": KEY,
-            "CRAWLDOCK_STOP_GRACE_SECONDS": "3",
+            # Scrapy looks every five seconds whether it can close, when nothing else makes it look.
+            "CRAWLDOCK_STOP_GRACE_SECONDS": "7",
             **env,
         }
         self._projects = iter(range(1000, 1_000_000))
