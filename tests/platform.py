@@ -42,14 +42,6 @@ def until(what: Callable[[], Any], seconds: float = 30.0, pause: float = 0.05) -
     return answer
 
 
-def share_venvs(folder: Path) -> None:
-    """Let the platform in ``folder`` use the virtualenvs of the other platforms of this test run."""
-    common = folder.parent / "venvs"
-    common.mkdir(exist_ok=True)
-    (folder / "data").mkdir()
-    (folder / "data" / "venvs").symlink_to(common)
-
-
 class Platform:
     """A running platform; environment variables may be given, as ``CRAWLDOCK_SLOTS="1"``."""
 

