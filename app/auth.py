@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from app.errors import NoAccess, NotAuthenticated
-from app.services import apikeys
+from app.errors import BadParameter, NoAccess, NotAuthenticated
+from app.keys import JobKey
+from app.services import apikeys, jobs
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,30 @@ class Principal:
             raise NoAccess(self.name, project_id)
 
 
-def basic_user(header: str | None) -> str | None:
-    """The user name of an HTTP Basic header, which is where clients put the key (contract 2.1)."""
+@dataclass(frozen=True)
+class JobPrincipal:
+    """A running job, by its own credentials: what a spider's code has (contract 5.2)."""
+
+    key: JobKey
+    job_id: int
+    token: str
+
+    @property
+    def name(self) -> str:
+        """Stands where a user's name would: the job's key."""
+        return str(self.key)
+
+
+def basic(header: str | None) -> tuple[str, str] | None:
+    """User and password of an HTTP Basic header; clients put the API key into the user (contract 2.1)."""
     scheme, _, value = (header or "").partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
-        return base64.b64decode(value, validate=True).decode().partition(":")[0]
+        user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
+    return user, password
 
 
 def authenticate(session: Session, key: str | None) -> Principal:
@@ -55,3 +71,20 @@ def authenticate(session: Session, key: str | None) -> Principal:
     if found is None:
         raise NotAuthenticated("Authentication failed")
     return Principal(found.id, found.name, found.admin)
+
+
+def authenticate_job(session: Session, user: str, token: str) -> JobPrincipal | None:
+    """The running job whose credentials these are; None when ``user`` is no job key.
+
+    Raises:
+        NotAuthenticated: it is one, but the job does not run, or the token is not its own.
+
+    """
+    try:
+        key = JobKey.parse(user)
+    except BadParameter:
+        return None
+    job_id = jobs.running_with(session, key, token)
+    if job_id is None:
+        raise NotAuthenticated("Authentication failed")
+    return JobPrincipal(key, job_id, token)

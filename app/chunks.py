@@ -18,11 +18,24 @@ _LENGTH = struct.Struct(">I")
 
 def pack(times: Sequence[int], lines: Sequence[bytes]) -> bytes:
     """One chunk of ``lines`` (JSON without newlines), ``times[i]`` being the receive time of ``lines[i]``."""
+    return _times_frame(times) + _frame(b"\n".join(lines))
+
+
+def retimed(chunk: bytes, times: Sequence[int]) -> bytes:
+    """The same records with other receive times."""
+    (length,) = _LENGTH.unpack_from(chunk)
+    return _times_frame(times) + chunk[_LENGTH.size + length :]
+
+
+def _times_frame(times: Sequence[int]) -> bytes:
     deltas = array("q", (now - before for before, now in zip((0, *times), times, strict=False)))
+    return _frame(deltas.tobytes())
+
+
+def _frame(data: bytes) -> bytes:
     # A compressor is not safe to share between threads and cheap to make.
-    compressor = zstandard.ZstdCompressor(level=LEVEL)
-    parts = (compressor.compress(deltas.tobytes()), compressor.compress(b"\n".join(lines)))
-    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+    compressed = zstandard.ZstdCompressor(level=LEVEL).compress(data)
+    return _LENGTH.pack(len(compressed)) + compressed
 
 
 def _part(chunk: bytes, wanted: int) -> bytes:

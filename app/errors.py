@@ -11,6 +11,7 @@ CrawldockError
 │   └── NameTaken          a project or key of that name or id exists
 ├── NotFound               no such thing
 ├── TooLarge               the request body is over the limit
+├── OutOfStep              records do not follow on those that are stored
 ├── DatabaseBusy           writers queue for too long; trying again makes sense
 └── DeployFailed           a version could not be built; the message holds the log or traceback
 """
@@ -70,6 +71,10 @@ class NotFound(CrawldockError):
 
 class TooLarge(CrawldockError):
     """The request body is over the limit."""
+
+
+class OutOfStep(CrawldockError):
+    """Records do not follow on those that are stored: somebody else has written some."""
 
 
 class DatabaseBusy(CrawldockError):

@@ -13,7 +13,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.staticfiles import StaticFiles
 
 from app import broker
-from app.api.dash.face import create_face
+from app.api.dash import face as dash_face
+from app.api.storage import face as storage_face
 from app.db import reading
 from app.services import workers
 
@@ -53,7 +54,7 @@ def nothing_here(request: Request, error: Exception) -> Response:
 def create_app() -> FastAPI:
     """The application that uvicorn serves."""
     app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None)
-    dash = create_face()
+    dash = dash_face.create_face()
     app.mount("/api", dash)
 
     def openapi() -> dict[str, Any]:
@@ -83,6 +84,7 @@ def create_app() -> FastAPI:
     swagger = next(path.parent for path in sorted(vendor.rglob("swagger-ui-bundle.js")))
     app.add_exception_handler(404, nothing_here)
     app.mount("/static/swagger", StaticFiles(directory=swagger))
+    app.mount("", storage_face.create_face())
     return app
 
 

@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     build_seconds: Seconds = Field(280, description="time limit of a deploy's virtualenv")
     list_seconds: Seconds = Field(60, description="time limit of listing a project's spiders")
     upload_mb: int = Field(64, ge=1, le=1024, description="largest request body")
+    storage_mb: int = Field(
+        1024, ge=1, description="largest upload of records, as sent and decompressed, in MB"
+    )
     retention_days: int = Field(
         0, ge=0, description="finished jobs older than this are deleted; 0: kept for ever"
     )

@@ -90,7 +90,7 @@ def states() -> dict[str, str]:
 
 def batch(kind: Kind, values: Iterable[Any], first: int = 0, time: int = 1_000_000) -> records.Batch:
     lines = [orjson.dumps(value) for value in values]
-    return records.Batch(kind, first, [time + place for place in range(len(lines))], lines)
+    return records.pack(kind, first, [time + place for place in range(len(lines))], lines)
 
 
 def append(job: Claimed, *batches: records.Batch, stats: dict[str, Any] | None = None) -> bool:

@@ -23,7 +23,7 @@ def fill() -> None:
             jobs.schedule(session, 1, jobs.NewJob("quotes", args={"x": tag}, tags=[tag, "both"]), "anna")
         claimed = jobs.claim(session, "worker", "task")
         assert claimed is not None
-        batch = records.Batch(Kind.ITEMS, 0, [5, 6], [b'{"n":1}', b'{"n":2}'])
+        batch = records.pack(Kind.ITEMS, 0, [5, 6], [b'{"n":1}', b'{"n":2}'])
         assert records.append(session, claimed.id, claimed.token, [batch], None)
         assert jobs.finish(session, claimed.id, claimed.token, "finished")
 

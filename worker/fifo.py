@@ -5,15 +5,15 @@ Knows nothing of jobs.
 
 import contextlib
 import fcntl
-import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from app import jsonlines
 
 LINE_BYTES = 1 << 20  # a longer message is replaced by an error entry in the log
 PIPE_BYTES = 1 << 20  # asked of the kernel; what it gives is enough
@@ -96,32 +96,13 @@ def parse(line: bytes) -> Message | Rubbish:
 
 
 def _lenient(kind: str, payload: bytes) -> Message | Rubbish:
-    """Python writes NaN, infinities and lone surrogates, which are no JSON: they become null and '?'."""
     try:
-        value = json.loads(payload)
-        if not isinstance(value, dict):
-            raise ValueError
-        try:
-            line = orjson.dumps(value)
-        except orjson.JSONEncodeError:
-            line = json.dumps(_cleaned(value)).encode()
-        # Read again: what is handed on is what readers of the line will see.
-        return Message(kind, line, orjson.loads(line))
-    except (ValueError, RecursionError):
+        line, value = jsonlines.lenient(payload)
+    except ValueError:
         return Rubbish(f"not JSON: {_show(payload)}")
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int | float):
-        # False for NaN, infinities, and integers that are infinite to whoever reads them as doubles.
-        return value if -sys.float_info.max <= value <= sys.float_info.max else None
-    if isinstance(value, list):
-        return [_cleaned(each) for each in value]
-    if isinstance(value, dict):
-        return {_cleaned(name): _cleaned(each) for name, each in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return Rubbish(f"not a JSON object: {_show(payload)}")
+    return Message(kind, line, value)
 
 
 def _show(line: bytes) -> str:

@@ -2,12 +2,14 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import orjson
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
-from app.db import transaction
+from app.db import reading, transaction
+from app.errors import OutOfStep
 from app.models import Kind
 from app.services import records
 from app.services.records import MAX_BYTES, MAX_RECORDS, Batch
@@ -31,14 +33,13 @@ class _Buffer:
     """Records of one kind that are not stored yet."""
 
     def __init__(self) -> None:
-        self.first = 0
+        self.first = 0  # index of the next record in the job
         self.clear()
 
     def clear(self) -> None:
         self.times: list[int] = []
         self.lines: list[bytes] = []
         self.size = 0
-        self.errors = 0
 
     def add(self, line: bytes) -> None:
         self.times.append(_now())
@@ -100,9 +101,8 @@ class Recorder:
     def log(self, level: int, message: str, moment: int | None = None) -> None:
         """Add a log entry, ours or the spider's."""
         message = message.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:MESSAGE_LENGTH]
-        buffer = self._buffers[Kind.LOGS]
-        buffer.add(orjson.dumps({"time": moment or _now(), "level": level, "message": message}))
-        buffer.errors += level >= ERROR
+        entry = {"time": moment or _now(), "level": level, "message": message}
+        self._buffers[Kind.LOGS].add(orjson.dumps(entry))
 
     @property
     def full(self) -> bool:
@@ -122,21 +122,41 @@ class Recorder:
         """Write everything; False: the database did not take it, and it is kept.
 
         1. What is sent is frozen first: a retry sends the very same chunks, whatever has come since.
-        2. When a commit's answer was lost, the retry meets its own rows; then it was stored.
+        2. When a commit's answer was lost, the retry is out of step with its own rows; then it was stored.
+        3. When somebody else has written records of this job, ours follow after theirs.
         """
         self._flushed = time.monotonic()
         while not self.lost and (self._sending or self._freeze()):
             assert self._sending is not None
             try:
-                with transaction() as session:
-                    self.lost = not records.append(session, self._job_id, self._token, *self._sending)
-            except IntegrityError:
-                log.info("job row %s: records were stored by an earlier attempt", self._job_id)
+                self._send(*self._sending)
             except DBAPIError as error:
                 log.warning("job row %s: records not stored yet: %s", self._job_id, type(error.orig).__name__)
                 return False
-            self._sending = None
         return True
+
+    def _send(self, batches: list[Batch], stats: dict[str, Any] | None) -> None:
+        try:
+            with transaction() as session:
+                self.lost = not records.append(session, self._job_id, self._token, batches, stats)
+            self._sending = None
+        except OutOfStep:
+            self._step_back_in(batches, stats)
+
+    def _step_back_in(self, batches: list[Batch], stats: dict[str, Any] | None) -> None:
+        with reading() as session:
+            if records.has(session, self._job_id, batches):
+                log.info("job row %s: records were stored by an earlier attempt", self._job_id)
+                self._sending = None
+                return
+            ends = {kind: records.total(session, self._job_id, kind) for kind in records.COUNTERS}
+        moved = []
+        for kind, end in ends.items():
+            mine = [batch for batch in batches if batch.kind == kind]
+            shift = end - (mine[0].first if mine else self._buffers[kind].first)
+            moved += [replace(batch, first=batch.first + shift) for batch in mine]
+            self._buffers[kind].first += shift
+        self._sending = (moved, stats)
 
     def _freeze(self) -> bool:
         """Move what has been buffered into ``_sending``, in chunks of the usual size."""
@@ -150,8 +170,6 @@ class Recorder:
                 size += len(line)
             if buffer.lines:
                 batches.append(self._batch(kind, start, len(buffer.lines)))
-                if buffer.errors:
-                    batches[-1] = Batch(**{**vars(batches[-1]), "errors": buffer.errors})
                 buffer.first += len(buffer.lines)
                 buffer.clear()
         if batches or self._stats is not None:
@@ -161,4 +179,4 @@ class Recorder:
 
     def _batch(self, kind: Kind, start: int, stop: int) -> Batch:
         buffer = self._buffers[kind]
-        return Batch(kind, buffer.first + start, buffer.times[start:stop], buffer.lines[start:stop])
+        return records.pack(kind, buffer.first + start, buffer.times[start:stop], buffer.lines[start:stop])

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from app.auth import basic_user
+from app.auth import basic
 from app.errors import BadParameter, CrawldockError, TooLarge
 from app.settings import settings
 
@@ -38,7 +38,8 @@ class Body:
 
 async def read_body(request: Request) -> Body:
     """Read query string and body of a request; never raises a CrawldockError, see ``Body.problem``."""
-    body = Body(key=basic_user(request.headers.get("authorization")))
+    user, _ = basic(request.headers.get("authorization")) or (None, "")
+    body = Body(key=user)
     try:
         _add(body, request.scope["query_string"])
         if request.method == "POST":
@@ -46,6 +47,17 @@ async def read_body(request: Request) -> Body:
     except CrawldockError as problem:
         body.problem = body.problem or problem
     body.key = body.key or next(iter(body.params.pop("apikey", [])), None)
+    return body
+
+
+def read_query(request: Request) -> Body:
+    """Read the query string alone; never raises a CrawldockError, see ``Body.problem``."""
+    body = Body()
+    try:
+        _add(body, request.scope["query_string"])
+    except CrawldockError as problem:
+        body.problem = body.problem or problem
+    body.key = next(iter(body.params.pop("apikey", [])), None)
     return body
 
 

@@ -1,13 +1,17 @@
-"""Stored records as answers: JSON lines, JSON, CSV, text. Everything streams, a block at a time."""
+"""Stored records as answers: JSON lines, JSON, MessagePack, CSV, XML, text. A block at a time."""
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from xml.sax.saxutils import escape
 
 import orjson
+import ormsgpack
 
 from app.services.records import Block
 
@@ -34,18 +38,61 @@ def json_array(blocks: Iterable[Block]) -> Iterator[bytes]:
     yield b"[]" if opening == b"[" else b"]"
 
 
-def with_meta(blocks: Iterable[Block], names: Sequence[str], key: str) -> Iterator[Block]:
-    """The same records with ``_key`` and ``_ts`` added where asked for (contract 5.8)."""
+def selected(blocks: Iterable[Block], test: Callable[[Any], bool]) -> Iterator[Block]:
+    """The records that pass a test."""
+    for block in blocks:
+        kept = [place for place, line in enumerate(block.lines) if test(orjson.loads(line))]
+        if kept:
+            yield _picked(block, kept)
+
+
+def since(blocks: Iterable[Block], start: int, end: int | None) -> Iterator[Block]:
+    """The records received at ``start`` or later, and before ``end``; in ms."""
+    for block in blocks:
+        kept = [
+            place for place, time in enumerate(block.times) if time >= start and (end is None or time < end)
+        ]
+        if kept:
+            yield _picked(block, kept)
+
+
+def limited(blocks: Iterable[Block], count: int) -> Iterator[Block]:
+    """The first ``count`` records."""
+    for block in blocks:
+        if count <= 0:
+            return
+        yield block if len(block.lines) <= count else _picked(block, range(count))
+        count -= len(block.lines)
+
+
+def _picked(block: Block, places: Sequence[int]) -> Block:
+    return Block(
+        [block.numbers[place] for place in places],
+        [block.lines[place] for place in places],
+        [block.times[place] for place in places] if block.times else [],
+    )
+
+
+def with_meta(
+    blocks: Iterable[Block], names: Sequence[str], key: str, *, alone: bool = False
+) -> Iterator[Block]:
+    """The same records with ``_key`` and ``_ts`` added where asked for (contract 5.8).
+
+    Args:
+        key: of the job, or of whatever the numbers count in.
+        alone: without the records' own fields.
+
+    """
     for block in blocks:
         lines = []
         for place, line in enumerate(block.lines):
             extra = ""
             if "_key" in names:
-                extra += f',"_key":"{key}/{block.first + place}"'
+                extra += f',"_key":"{key}/{block.numbers[place]}"'
             if "_ts" in names:
                 extra += f',"_ts":{block.times[place]}'
-            lines.append(_append(line, extra.encode()))
-        yield Block(block.first, lines, block.times)
+            lines.append(_append(b"{}" if alone else line, extra.encode()))
+        yield Block(block.numbers, lines, block.times)
 
 
 def _append(line: bytes, extra: bytes) -> bytes:
@@ -53,10 +100,44 @@ def _append(line: bytes, extra: bytes) -> bytes:
     return inside + (extra[1:] if inside.strip() == b"{" else extra) + b"}"
 
 
-def csv_rows(blocks: Iterable[Block], fields: Sequence[str], headers: bool) -> Iterator[bytes]:
+def msgpack(blocks: Iterable[Block]) -> Iterator[bytes]:
+    """MessagePack objects, one after the other."""
+    for block in blocks:
+        yield b"".join(map(_packed, block.lines))
+
+
+def _packed(line: bytes) -> bytes:
+    value = orjson.loads(line)
+    try:
+        return ormsgpack.packb(value)
+    except TypeError:  # nested more deeply than it writes: a text is better than no answer
+        return ormsgpack.packb(line.decode())
+
+
+@dataclass(frozen=True)
+class Punctuation:
+    """How CSV is written (contract 5.4)."""
+
+    separator: str = ","
+    quote: str = '"'
+    escape: str | None = None
+    line_end: str = "\n"
+
+
+def csv_rows(
+    blocks: Iterable[Block], fields: Sequence[str], headers: bool, marks: Punctuation | None = None
+) -> Iterator[bytes]:
     """CSV of the given fields; a value that is no text is written as JSON, a missing one is empty."""
+    marks = marks or Punctuation()
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(
+        buffer,
+        delimiter=marks.separator,
+        quotechar=marks.quote,
+        escapechar=marks.escape,
+        doublequote=marks.escape is None,
+        lineterminator=marks.line_end,
+    )
     if headers:
         writer.writerow(fields)
     for block in blocks:
@@ -78,6 +159,66 @@ def _cell(value: Any) -> Any:
         return orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # nested deeper than it writes, though it reads that deep
         return json.dumps(value)
+
+
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def xml(blocks: Iterable[Block]) -> Iterator[bytes]:
+    """XML with the data types of XML-RPC: one ``<value>`` a record."""
+    yield b'<?xml version="1.0" encoding="UTF-8"?>\n<values>\n'
+    for block in blocks:
+        yield "".join(f"{_xml(orjson.loads(line))}\n" for line in block.lines).encode()
+    yield b"</values>\n"
+
+
+def _xml(value: Any) -> str:
+    if value is None:
+        inside = "<nil/>"
+    elif isinstance(value, bool):
+        inside = f"<boolean>{value:d}</boolean>"
+    elif isinstance(value, int):
+        inside = f"<int>{value}</int>"
+    elif isinstance(value, float):
+        inside = f"<double>{value!r}</double>"
+    elif isinstance(value, list):
+        inside = f"<array><data>{''.join(map(_xml, value))}</data></array>"
+    elif isinstance(value, dict):
+        members = (
+            f"<member><name>{_xml_text(name)}</name>{_xml(each)}</member>" for name, each in value.items()
+        )
+        inside = f"<struct>{''.join(members)}</struct>"
+    else:
+        inside = f"<string>{_xml_text(value)}</string>"
+    return f"<value>{inside}</value>"
+
+
+def _xml_text(text: str) -> str:
+    return escape(_NOT_IN_XML.sub("\ufffd", text))
+
+
+def values_text(blocks: Iterable[Block], field: str) -> Iterator[bytes]:
+    """The values of one field as raw text, a line each; records without it are passed over."""
+    for block in blocks:
+        records = map(orjson.loads, block.lines)
+        found = (record[field] for record in records if isinstance(record, dict) and field in record)
+        yield "".join(f"{_raw(value)}\n" for value in found).encode("utf-8", "replace")
+
+
+def _raw(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def log_text(blocks: Iterable[Block]) -> Iterator[bytes]:
+    """Log entries as text: time (UTC), level and message (contract 6.17)."""
+    for block in blocks:
+        yield "".join(map(entry_text, map(orjson.loads, block.lines))).encode("utf-8", "replace")
+
+
+def entry_text(entry: dict[str, Any]) -> str:
+    """One log entry as a line."""
+    moment, level = time_text(entry["time"], " "), level_name(entry["level"])
+    return f"{moment} {level} {entry['message']}\n"
 
 
 def level_name(level: int) -> str:

@@ -107,6 +107,29 @@ class Params:
                 raise BadParameter(f"invalid value for {name}: longer than {NAME_LENGTH} characters")
         return values
 
+    def long(self, name: str) -> list[str]:
+        """All values of a repeatable parameter that may be long, as filters are."""
+        values = self._params.get(name, [])
+        if any(len(value) > ARGS_LENGTH for value in values):
+            raise BadParameter(f"invalid value for {name}: longer than {ARGS_LENGTH} characters")
+        return values
+
+    def moment(self, name: str) -> int | None:
+        """An optional time in milliseconds."""
+        text = self.maybe(name)
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 15):
+            raise BadParameter(f"invalid value for {name}: {text[:200]}")
+        return None if text is None else int(text)
+
+    def without(self, *names: str) -> "Params":
+        """The same without these parameters."""
+        kept = {name: values for name, values in self._params.items() if name not in names}
+        return Params(Body(params=kept))
+
+    def flag(self, name: str) -> bool:
+        """Is ``name`` given as 1, y, Y, or true?"""
+        return (self.maybe(name) or "").lower() in ("1", "y", "yes", "true")
+
     def project(self) -> int:
         """The required ``project``."""
         return number(self.text("project"), "project")

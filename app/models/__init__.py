@@ -3,8 +3,10 @@
 from sqlmodel import SQLModel
 
 from app.models.apikey import ApiKey, KeyProject
+from app.models.collection import Collection, CollectionRecord
+from app.models.frontier import Fingerprint, FrontierBatch, FrontierSlot
 from app.models.job import Job, JobState, JobTag
-from app.models.project import Project, Spider
+from app.models.project import Activity, Comment, Project, ProjectSetting, Report, Spider
 from app.models.record import Chunk, Kind
 from app.models.version import ProjectEgg, Version, VersionFile, VersionState
 from app.models.worker import Worker
@@ -12,8 +14,15 @@ from app.models.worker import Worker
 metadata = SQLModel.metadata
 
 __all__ = [
+    "Activity",
     "ApiKey",
     "Chunk",
+    "Collection",
+    "CollectionRecord",
+    "Comment",
+    "Fingerprint",
+    "FrontierBatch",
+    "FrontierSlot",
     "Job",
     "JobState",
     "JobTag",
@@ -21,6 +30,8 @@ __all__ = [
     "Kind",
     "Project",
     "ProjectEgg",
+    "ProjectSetting",
+    "Report",
     "Spider",
     "Version",
     "VersionFile",

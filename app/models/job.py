@@ -109,6 +109,7 @@ class Job(Table, table=True):
     task_id: str | None = Field(default=None, max_length=64)  # of the Celery task that runs it
     worker: str | None = Field(default=None, max_length=255)
 
+    pushed: bool = False  # made through the job queue: it shows only the fields it was given (contract 7.3)
     compacted: bool = False  # its small chunks have been merged
     purged: bool = False  # its records have been removed
     items: int = 0

@@ -5,15 +5,16 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, LargeBinary
 from sqlmodel import Field
 
-from app.models.base import BigKey, Table
+from app.models.base import BigKey, Json, Table
 
 
 class Kind(StrEnum):
-    """What a record is; the words of the storage API (contract 6.16-6.18)."""
+    """What a record is; the words of the storage API (contract 6.16-6.19)."""
 
     ITEMS = "items"
     LOGS = "logs"
     REQUESTS = "requests"
+    SAMPLES = "samples"
 
 
 class Chunk(Table, table=True):
@@ -31,4 +32,7 @@ class Chunk(Table, table=True):
     first_time: int = Field(sa_type=BigInteger)  # ms, receive time of the first record
     last_time: int = Field(sa_type=BigInteger)  # ms, of the last
     size: int  # bytes before compression
+    # What `stats` adds up (contract 6.16-6.18); NULL in chunks of the first release.
+    counts: dict[str, int] | None = Field(default=None, sa_type=Json)
+    input_bytes: int | None = Field(default=None, sa_type=BigInteger)
     data: bytes = Field(sa_type=LargeBinary)

@@ -5,14 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, exists, func, insert, literal, select, update
+from sqlalchemy import Select, and_, delete, exists, func, insert, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import AnyRow, execute, now_ms, reading
 from app.keys import JobKey
-from app.models import Job, JobState, JobTag, Spider
+from app.models import Job, JobState, JobTag, Kind, Spider
 from app.services import jobs
+from app.services.records import COUNTERS
 
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 BATCH = 1000  # jobs that a stream reads at once
@@ -177,3 +178,30 @@ def update_tags(
             )
             execute(session, insert(JobTag).from_select(["job_id", "tag", "position"], lacking))
     return len(chosen)
+
+
+def with_records(
+    session: Session, project: int, spider: int | None, kind: Kind, after: JobKey, limit: int = BATCH
+) -> Sequence[AnyRow]:
+    """Jobs that have records of a kind, in the order of their keys: ``id``, ``number``, ``spider_number``,
+    ``project_id``. Deleted ones are left out.
+
+    Args:
+        spider: number of the spider; None: of all.
+        after: the key before the first one.
+
+    """
+    columns: list[Any] = [Job.id, Job.number, Job.project_id, col(Spider.number).label("spider_number")]
+    statement = (
+        select(*columns)
+        .join(Spider, col(Spider.id) == col(Job.spider_id))
+        .where(col(Spider.project_id) == project, col(Job.state).in_(LIVE))
+        .where(tuple_(col(Spider.number), col(Job.number)) > tuple_(after.spider, after.job))
+        .order_by(col(Spider.number), col(Job.number))
+        .limit(limit)
+    )
+    if spider is not None:
+        statement = statement.where(col(Spider.number) == spider)
+    if kind in COUNTERS:
+        statement = statement.where(getattr(Job, COUNTERS[kind]) > 0)
+    return session.execute(statement).all()

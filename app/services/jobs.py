@@ -342,14 +342,23 @@ def ids_of(session: Session, keys: Sequence[JobKey]) -> list[int]:
     return [found[key] for key in dict.fromkeys(keys) if key in found]
 
 
+_FIND = (
+    select(col(Job.id))
+    .join(Spider, col(Spider.id) == col(Job.spider_id))
+    .where(
+        col(Spider.project_id) == bindparam("project"),
+        col(Spider.number) == bindparam("spider"),
+        col(Job.number) == bindparam("job"),
+    )
+)
+_RUNNING_WITH = _FIND.where(col(Job.state) == JobState.RUNNING, col(Job.token) == bindparam("token"))
+
+
 def find(session: Session, key: JobKey) -> int | None:
     """The row id of a job, None when there is no such job."""
-    return session.scalar(
-        select(col(Job.id))
-        .join(Spider, col(Spider.id) == col(Job.spider_id))
-        .where(
-            col(Spider.project_id) == key.project,
-            col(Spider.number) == key.spider,
-            col(Job.number) == key.job,
-        )
-    )
+    return session.scalar(_FIND, vars(key))
+
+
+def running_with(session: Session, key: JobKey, token: str) -> int | None:
+    """The row id of a job that runs under this token, else None."""
+    return session.scalar(_RUNNING_WITH, {**vars(key), "token": token})

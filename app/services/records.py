@@ -1,33 +1,104 @@
-"""Items, log entries and requests of a job: append, read, count, purge."""
+"""Items, log entries, requests and samples of a job: append, upload, read, count, purge."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+import orjson
+import ormsgpack
+from sqlalchemy import and_, case, delete, insert, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import chunks
 from app.db import AnyRow, execute, now_ms, reading
+from app.errors import OutOfStep
 from app.models import Chunk, Job, JobState, Kind
 
 MAX_RECORDS = 1000  # in one chunk
 MAX_BYTES = 1 << 20  # of a chunk before compression, unless one record alone is larger
+AT_ONCE = 50  # chunks in one INSERT
+ERROR = 40  # the level from which a log entry is an error
+
+# The column of a job that counts its records. Samples are not counted (contract 6.19).
+COUNTERS = {Kind.ITEMS: "items", Kind.REQUESTS: "pages", Kind.LOGS: "logs"}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Records of one kind that follow each other; ``first`` is the index of the first one in the job."""
+    """One chunk to be: records of one kind that follow each other, packed."""
 
     kind: Kind
-    first: int
-    times: Sequence[int]  # ms, when each was received
-    lines: Sequence[bytes]  # JSON, without newlines
-    errors: int = 0  # log entries of level ERROR or above among them
+    first: int  # index of the first record in the job
+    count: int
+    first_time: int  # ms, when the first was received
+    last_time: int
+    size: int  # bytes before compression
+    counts: dict[str, int]  # what `stats` adds up
+    input_bytes: int
+    data: bytes
+
+    @property
+    def stop(self) -> int:
+        """The index after the last record."""
+        return self.first + self.count
+
+    @property
+    def errors(self) -> int:
+        """How many are log entries of level ERROR or above."""
+        return _errors(self.counts) if self.kind == Kind.LOGS else 0
 
 
-COUNTERS = {Kind.ITEMS: "items", Kind.REQUESTS: "pages", Kind.LOGS: "logs"}
+def pack(
+    kind: Kind, first: int, times: Sequence[int], lines: Sequence[bytes], values: Sequence[Any] | None = None
+) -> Batch:
+    """Compress and measure records; slow, so never inside a transaction.
+
+    Args:
+        first: index of the first record in the job.
+        times: ms, when each was received.
+        lines: JSON, without newlines.
+        values: the same, read, when the caller has them at hand.
+
+    """
+    counts, input_bytes = measure(kind, [orjson.loads(line) for line in lines] if values is None else values)
+    size = sum(map(len, lines))
+    data = chunks.pack(times, lines)
+    return Batch(kind, first, len(lines), times[0], times[-1], size, counts, input_bytes, data)
+
+
+def measure(kind: Kind, values: Sequence[Any]) -> tuple[dict[str, int], int]:
+    """What `stats` tells of records: how many have each field (logs: each level), and their bytes.
+
+    Bytes are those of the MessagePack form; of log entries those of the message and one (contract 6.16-6.18).
+    """
+    if kind == Kind.SAMPLES:
+        return {}, 0
+    if kind == Kind.LOGS:
+        levels = Counter(str(value.get("level")) for value in values)
+        return dict(levels), sum(len(value.get("message", "").encode()) + 1 for value in values)
+    counts: Counter[str] = Counter()
+    size = 0
+    for value in values:
+        if isinstance(value, dict):
+            counts.update(value.keys())
+        size += _packed_size(value)
+    if kind == Kind.REQUESTS:
+        del counts["time"]
+    return dict(counts), size
+
+
+def _packed_size(value: Any) -> int:
+    try:
+        return len(ormsgpack.packb(value))
+    except TypeError:  # nested more deeply than it writes
+        return len(repr(value))
+
+
+def _errors(counts: dict[str, int]) -> int:
+    return sum(count for level, count in counts.items() if level.isdigit() and int(level) >= ERROR)
 
 
 def append(
@@ -35,57 +106,194 @@ def append(
 ) -> bool:
     """Store batches, counters and, when given, the Scrapy stats of a running job, all or nothing.
 
-    False: the token is not the owner's any more, and nothing was written. The guarded UPDATE comes
-    first: it holds the row until commit, so the job cannot end or be taken away under the insert.
+    1. The guarded UPDATE comes first: it holds the row until commit, so the job cannot end or be taken
+       away under the insert, nor another writer store records of it.
+    2. It also names where each counter must stand: a batch goes to the end, and nowhere else.
+
+    Returns: False when the token is not the owner's any more; nothing was written then.
+
+    Raises:
+        OutOfStep: the job has more records, or fewer, than the batches follow on; nothing was written.
+
     """
     values: dict[str, Any] = {"updated_time": now_ms(), "touched_time": now_ms()}
-    for batch in batches:
-        values[COUNTERS[batch.kind]] = batch.first + len(batch.lines)
-        if batch.errors:
-            values["errors"] = Job.errors + batch.errors
+    guard = [col(Job.id) == job_id, col(Job.token) == token, col(Job.state) == JobState.RUNNING]
+    for kind, counter in COUNTERS.items():
+        mine = [batch for batch in batches if batch.kind == kind]
+        if mine:
+            guard.append(getattr(Job, counter) == mine[0].first)
+            values[counter] = mine[-1].stop
+    if errors := sum(batch.errors for batch in batches):
+        values["errors"] = Job.errors + errors
     if stats is not None:
         values["scrapystats"] = stats
-    owned = (col(Job.id) == job_id, col(Job.token) == token, col(Job.state) == JobState.RUNNING)
-    if execute(session, update(Job).where(*owned).values(values)).rowcount != 1:
-        return False
+    if execute(session, update(Job).where(*guard).values(values)).rowcount != 1:
+        if session.scalar(select(col(Job.id)).where(*guard[:3])) is None:
+            return False
+        raise OutOfStep(f"job row {job_id}: its records do not end where these begin")
     if batches:
         session.execute(insert(Chunk), [_row(job_id, batch) for batch in batches])
     return True
 
 
+def has(session: Session, job_id: int, batches: Sequence[Batch]) -> bool:
+    """Are these very batches stored already? Then the answer to an earlier ``append`` was lost."""
+    for batch in batches:
+        stored = select(col(Chunk.data)).where(
+            col(Chunk.job_id) == job_id, col(Chunk.kind) == batch.kind, col(Chunk.first) == batch.first
+        )
+        if session.scalar(stored) != batch.data:
+            return False
+    return bool(batches)
+
+
 def _row(job_id: int, batch: Batch) -> dict[str, Any]:
-    return {
-        "job_id": job_id,
-        "kind": batch.kind,
-        "first": batch.first,
-        "count": len(batch.lines),
-        "first_time": batch.times[0],
-        "last_time": batch.times[-1],
-        "size": sum(map(len, batch.lines)),
-        "data": chunks.pack(batch.times, batch.lines),
-    }
+    return {"job_id": job_id, **vars(batch)}
+
+
+def upload(
+    session: Session,
+    job_id: int,
+    kind: Kind,
+    start: int | None,
+    batches: Iterable[Batch],
+    count: int,
+    token: str | None,
+) -> bool:
+    """Store records at ``start``, in place of those that are there (contract 6.16): a retry changes nothing.
+
+    Args:
+        start: index of the first record; None: after the last one.
+        batches: their ``first`` counts from 0, their times are set here.
+        count: how many records they hold.
+        token: of the job when it writes itself; None: somebody with a key.
+
+    1. The guarded UPDATE holds the row until commit: writers of one job take turns, and a job that has
+       ended or was deleted meanwhile takes nothing.
+    2. All records of an upload have one receive time, later than those before (contract 5.8).
+    3. What the upload covers is removed, and put back what it covers only in part.
+
+    Returns: False when there is nothing to write to: a deleted job, or one that does not run under the token.
+
+    """
+    writable = [col(Job.id) == job_id, col(Job.state) != JobState.DELETED]
+    if token is not None:
+        writable += [col(Job.state) == JobState.RUNNING, col(Job.token) == token]
+    values = {"updated_time": now_ms(), "touched_time": now_ms(), "compacted": False}
+    now = execute(session, update(Job).where(*writable).values(values).returning(now_ms())).scalar()
+    if now is None:
+        return False
+    end, last_time = _end(session, job_id, kind)
+    start = end if start is None else start
+    moment = max(now, last_time + 1)
+    kept, errors = _cut(session, job_id, kind, start, start + count)
+    new = (
+        replace(
+            batch,
+            first=start + batch.first,
+            first_time=moment,
+            last_time=moment,
+            data=chunks.retimed(batch.data, [moment] * batch.count),
+        )
+        for batch in batches
+    )
+    parts = iter((*kept, *new)) if kept else new
+    while some := list(islice(parts, AT_ONCE)):
+        session.execute(insert(Chunk), [_row(job_id, batch) for batch in some])
+        errors += sum(batch.errors for batch in some)
+    if kind in COUNTERS:
+        counter = getattr(Job, COUNTERS[kind])
+        grown = case((counter < start + count, start + count), else_=counter)
+        session.execute(
+            update(Job)
+            .where(col(Job.id) == job_id)
+            .values({COUNTERS[kind]: grown, "errors": Job.errors + errors})
+        )
+    return True
+
+
+def _of(job_id: int, kind: Kind) -> Any:
+    return and_(col(Chunk.job_id) == job_id, col(Chunk.kind) == kind)
+
+
+def _end(session: Session, job_id: int, kind: Kind) -> tuple[int, int]:
+    """The index after the last record, and its receive time."""
+    last = session.execute(
+        select((col(Chunk.first) + col(Chunk.count)).label("stop"), col(Chunk.last_time))
+        .where(_of(job_id, kind))
+        .order_by(col(Chunk.first).desc())
+        .limit(1)
+    ).one_or_none()
+    return (0, 0) if last is None else (last.stop, last.last_time)
+
+
+def _overlapping(job_id: int, kind: Kind, start: int, stop: int) -> Any:
+    """The chunks that hold any of ``start`` … ``stop - 1``."""
+    # No chunk is longer than MAX_RECORDS: this bound lets the primary key find them.
+    near = col(Chunk.first).between(start - MAX_RECORDS + 1, stop - 1)
+    return and_(_of(job_id, kind), near, col(Chunk.first) + col(Chunk.count) > start)
+
+
+def _cut(session: Session, job_id: int, kind: Kind, start: int, stop: int) -> tuple[list[Batch], int]:
+    """Remove the chunks of a range; returns what they hold outside of it, and minus the errors removed."""
+    covered = _overlapping(job_id, kind, start, stop)
+    edges = session.execute(
+        select(col(Chunk.first), col(Chunk.data)).where(
+            covered, (col(Chunk.first) < start) | (col(Chunk.first) + col(Chunk.count) > stop)
+        )
+    ).all()
+    kept = []
+    for first, data in edges:
+        times, lines = chunks.times(data), chunks.lines(data)
+        for low, high in ((0, start - first), (stop - first, len(lines))):
+            if (low := max(low, 0)) < (high := min(high, len(lines))):
+                kept.append(pack(kind, first + low, times[low:high], lines[low:high]))
+    counts = session.scalars(select(col(Chunk.counts)).where(covered)) if kind == Kind.LOGS else ()
+    errors = sum(_errors(each) for each in counts if each)
+    session.execute(delete(Chunk).where(covered))
+    return kept, -errors
 
 
 def total(session: Session, job_id: int, kind: Kind) -> int:
-    """How many records of the kind the job has: the counter, which is written with the records."""
-    counter = getattr(Job, COUNTERS[kind])
-    return session.scalar(select(counter).where(col(Job.id) == job_id)) or 0
+    """The index after the last record of the kind."""
+    if kind not in COUNTERS:
+        return _end(session, job_id, kind)[0]
+    return session.scalar(select(getattr(Job, COUNTERS[kind])).where(col(Job.id) == job_id)) or 0
+
+
+def stats(session: Session, job_id: int, kind: Kind) -> tuple[dict[str, int], int, int]:
+    """How many records have each field (logs: each level), their bytes, and how many there are."""
+    counts: Counter[str] = Counter()
+    size = number = 0
+    columns = (col(Chunk.first), col(Chunk.count), col(Chunk.counts), col(Chunk.input_bytes))
+    for first, count, fields, bytes_ in session.execute(select(*columns).where(_of(job_id, kind))):
+        if fields is None:  # stored by the first release
+            chunk = select(col(Chunk.data)).where(_of(job_id, kind), col(Chunk.first) == first)
+            lines = chunks.lines(session.scalars(chunk).one())
+            fields, bytes_ = measure(kind, [orjson.loads(line) for line in lines])  # noqa: PLW2901
+        counts.update(fields)
+        size += bytes_ or 0
+        number += count
+    return dict(counts), size, number
 
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring records as they are stored; ``first`` is the index of the first one in the job."""
+    """Records of one job as they are stored."""
 
-    first: int
-    lines: list[bytes]  # JSON, without newlines
-    times: list[int]  # ms, when each was received
+    numbers: Sequence[int]  # index of each in the job
+    lines: Sequence[bytes]  # JSON, without newlines
+    times: Sequence[int]  # ms, when each was received
 
 
-def read(job_id: int, kind: Kind, start: int, stop: int, *, times: bool = False) -> Iterator[Block]:
+def read(
+    job_id: int, kind: Kind, start: int, stop: int, *, times: bool = False, since: int | None = None
+) -> Iterator[Block]:
     """The records ``start`` … ``stop - 1`` in blocks; fewer when there are fewer.
 
     Args:
         times: fill in ``Block.times``, which cost unpacking them.
+        since: pass over chunks that were received before, ms; some of the first block may still be older.
 
     One chunk is in memory at a time, fetched in a transaction of its own, so that a client that reads
     slowly holds nothing. Each is looked up by the position reached, never by a remembered list: chunks
@@ -93,25 +301,23 @@ def read(job_id: int, kind: Kind, start: int, stop: int, *, times: bool = False)
 
     """
     while start < stop:
+        wanted = _overlapping(job_id, kind, start, stop)
+        if since is not None:
+            wanted &= col(Chunk.last_time) >= since
         with reading() as session:
             row = session.execute(
                 select(col(Chunk.first), col(Chunk.count), col(Chunk.data))
-                .where(
-                    col(Chunk.job_id) == job_id,
-                    col(Chunk.kind) == kind,
-                    col(Chunk.first) + col(Chunk.count) > start,
-                    # No chunk is longer than MAX_RECORDS: this bound lets the primary key find it.
-                    col(Chunk.first) > start - MAX_RECORDS,
-                )
+                .where(wanted)
                 .order_by(col(Chunk.first))
                 .limit(1)
             ).one_or_none()
-        if row is None or row.first >= stop:
+        if row is None:
             return
-        wanted = slice(max(start - row.first, 0), stop - row.first)
-        lines = chunks.lines(row.data)[wanted]
-        yield Block(max(start, row.first), lines, chunks.times(row.data)[wanted] if times else [])
-        start = row.first + row.count
+        low, high = max(start - row.first, 0), min(stop - row.first, row[1])
+        lines = chunks.lines(row.data)[low:high]
+        moments = chunks.times(row.data)[low:high] if times else []
+        yield Block(range(row.first + low, row.first + high), lines, moments)
+        start = row.first + row[1]
 
 
 def compact(session: Session, job_id: int) -> None:
@@ -119,7 +325,7 @@ def compact(session: Session, job_id: int) -> None:
     for kind in Kind:
         rows = session.execute(
             select(col(Chunk.first), col(Chunk.count), col(Chunk.size))
-            .where(col(Chunk.job_id) == job_id, col(Chunk.kind) == kind)
+            .where(_of(job_id, kind))
             .order_by(col(Chunk.first))
         ).all()
         group: list[AnyRow] = []
@@ -138,18 +344,24 @@ def compact(session: Session, job_id: int) -> None:
 def _merge(session: Session, job_id: int, kind: Kind, group: Sequence[AnyRow]) -> None:
     if len(group) < 2:
         return
-    these = (
-        col(Chunk.job_id) == job_id,
-        col(Chunk.kind) == kind,
-        col(Chunk.first).between(group[0].first, group[-1].first),
-    )
-    data = session.scalars(select(col(Chunk.data)).where(*these).order_by(col(Chunk.first))).all()
+    these = and_(_of(job_id, kind), col(Chunk.first).between(group[0].first, group[-1].first))
+    data = session.scalars(select(col(Chunk.data)).where(these).order_by(col(Chunk.first))).all()
     times = [time for chunk in data for time in chunks.times(chunk)]
     lines = [line for chunk in data for line in chunks.lines(chunk)]
-    session.execute(delete(Chunk).where(*these))
-    session.execute(insert(Chunk), [_row(job_id, Batch(kind, group[0].first, times, lines))])
+    session.execute(delete(Chunk).where(these))
+    session.execute(insert(Chunk), [_row(job_id, pack(kind, group[0].first, times, lines))])
 
 
 def purge(session: Session, job_ids: Sequence[int]) -> None:
     """Remove all records of jobs."""
     session.execute(delete(Chunk).where(col(Chunk.job_id).in_(job_ids)))
+
+
+def purge_some(session: Session, job_id: int, limit: int = 500) -> bool:
+    """Remove a part of a job's records; True: there may be more. A long DELETE would block writers."""
+    some = select(col(Chunk.kind), col(Chunk.first)).where(col(Chunk.job_id) == job_id).limit(limit)
+    keys = session.execute(some).all()
+    for kind in {key.kind for key in keys}:
+        firsts = [key.first for key in keys if key.kind == kind]
+        session.execute(delete(Chunk).where(_of(job_id, kind), col(Chunk.first).in_(firsts)))
+    return len(keys) == limit

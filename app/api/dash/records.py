@@ -162,15 +162,10 @@ def _shown(entry: dict[str, Any]) -> bytes:
     )
 
 
-def _text(entry: dict[str, Any]) -> str:
-    moment, level = formats.time_text(entry["time"], " "), formats.level_name(entry["level"])
-    return f"{moment} {level} {entry['message']}\n"
-
-
 def _lines(entries: Iterator[dict[str, Any]], text: bool) -> Iterator[bytes]:
     while block := list(islice(entries, 500)):
         if text:
-            yield "".join(map(_text, block)).encode("utf-8", "replace")
+            yield "".join(map(formats.entry_text, block)).encode("utf-8", "replace")
         else:
             yield b"\n".join(map(_shown, block)) + b"\n"
 

@@ -1,0 +1,1 @@
+"""Face 2: the storage API (contract 5 and 6)."""

@@ -1,0 +1,34 @@
+"""The storage face as an application of its own: its routes on one page, its errors in its wording."""
+
+from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from app.api.storage import records, system, wire
+from app.api.storage.paths import RawPaths
+from app.errors import CrawldockError
+
+MODULES = (records, system)
+
+
+def create_face() -> FastAPI:
+    """The application to mount at the root, after everything else."""
+    face = FastAPI(
+        title="Crawldock: the storage API",
+        version="1",
+        description="Items, logs, requests and metadata of jobs, the job queue, collections, frontiers. "
+        "HTTP Basic with the API key as user name and an empty password, or a running job's key and token.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    face.openapi_version = "3.0.3"  # what the Swagger UI that is served with it understands
+    face.add_middleware(RawPaths)
+    for module in MODULES:
+        face.include_router(module.router)
+    face.add_exception_handler(CrawldockError, wire.render_error)
+    face.add_exception_handler(HTTPException, wire.render_http_error)
+    face.add_exception_handler(OperationalError, wire.render_no_database)
+    face.add_exception_handler(Exception, wire.render_crash)
+    return face
