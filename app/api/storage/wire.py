@@ -128,7 +128,7 @@ class Call:
         if self.encoding in ("identity", ""):
             return self.upload
         if self.encoding == "gzip":
-            return io.BufferedReader(gzip.GzipFile(fileobj=self.upload), 1 << 16)
+            return io.BufferedReader(gzip.GzipFile(mode="rb", fileobj=self.upload), 1 << 16)
         raise BadParameter(f"unsupported content encoding: {self.encoding[:50]}; send gzip or identity")
 
 
