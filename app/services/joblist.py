@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import AnyRow, execute, now_ms, reading
-from app.keys import JobKey
+from app.keys import LARGEST, JobKey
 from app.models import Job, JobState, JobTag, Kind, Spider
 from app.services import jobs
 from app.services.records import COUNTERS
@@ -184,14 +184,16 @@ def with_records(
     session: Session, project: int, spider: int | None, kind: Kind, after: JobKey, limit: int = BATCH
 ) -> Sequence[AnyRow]:
     """Jobs that have records of a kind, in the order of their keys: ``id``, ``number``, ``spider_number``,
-    ``project_id``. Deleted ones are left out.
+    ``project_id``, and ``total``, the index after the last record. Deleted ones are left out.
 
     Args:
         spider: number of the spider; None: of all.
         after: the key before the first one.
 
     """
-    columns: list[Any] = [Job.id, Job.number, Job.project_id, col(Spider.number).label("spider_number")]
+    total = getattr(Job, COUNTERS[kind]) if kind in COUNTERS else literal(LARGEST)
+    named = [col(Spider.number).label("spider_number"), total.label("total")]
+    columns: list[Any] = [Job.id, Job.number, Job.project_id, *named]
     statement = (
         select(*columns)
         .join(Spider, col(Spider.id) == col(Job.spider_id))
@@ -202,6 +204,5 @@ def with_records(
     )
     if spider is not None:
         statement = statement.where(col(Spider.number) == spider)
-    if kind in COUNTERS:
-        statement = statement.where(getattr(Job, COUNTERS[kind]) > 0)
+    statement = statement.where(total > 0)
     return session.execute(statement).all()

@@ -67,6 +67,15 @@ BODY = {
 
 
 @dataclass(frozen=True)
+class Source:
+    """A job whose records are read."""
+
+    id: int
+    key: JobKey
+    total: int  # the index after its last record
+
+
+@dataclass(frozen=True)
 class Range:
     """Which records to read, of whichever jobs."""
 
@@ -96,31 +105,28 @@ class Range:
             test=filters.read(params),
         )
 
-    def blocks(self, jobs_in_order: Iterator[tuple[int, JobKey]], kind: Kind) -> Iterator[Block]:
+    def blocks(self, jobs_in_order: Iterator[Source], kind: Kind) -> Iterator[Block]:
         """The records of jobs, one job after the other."""
         left = self.count
-        for job_id, key in jobs_in_order:
-            first = self.start[2] if (key.spider, key.job) == self.start[:2] else 0
-            if (key.spider, key.job) < self.start[:2]:
+        for job in jobs_in_order:
+            if (job.key.spider, job.key.job) < self.start[:2]:
                 continue
-            for block in self._of(job_id, key, kind, first, left):
+            first = self.start[2] if (job.key.spider, job.key.job) == self.start[:2] else 0
+            for block in self._of(job, kind, first, left):
                 left -= len(block.lines)
                 yield block
             if left <= 0:
                 return
 
-    def _of(self, job_id: int, key: JobKey, kind: Kind, first: int, count: int) -> Iterator[Block]:
+    def _of(self, job: Source, kind: Kind, first: int, count: int) -> Iterator[Block]:
         timed = self.startts is not None or self.endts is not None
-        # Without a condition on each record, the end is known beforehand, and nothing is read beyond it.
-        stop = LARGEST if timed or self.test else min(first + count, LARGEST)
-        blocks = records.read(
-            job_id, kind, first, stop, times=timed or "_ts" in self.meta, since=self.startts
-        )
+        times = timed or "_ts" in self.meta
+        blocks = records.read(job.id, kind, first, job.total, times=times, since=self.startts)
         if timed:
             blocks = formats.since(blocks, self.startts or 0, self.endts)
         if self.test:
             blocks = formats.selected(blocks, self.test)
-        return self.shown(formats.limited(blocks, count), key, kind)
+        return self.shown(formats.limited(blocks, count), job.key, kind)
 
     def shown(self, blocks: Iterator[Block], key: JobKey, kind: Kind) -> Iterator[Block]:
         """The blocks with the meta fields asked for; samples, which are arrays, have none."""
@@ -140,14 +146,14 @@ def _position(text: str, name: str, project: int) -> tuple[int, int, int]:
     raise BadParameter(f"invalid value for {name}: {text[:200]}")
 
 
-def _jobs(project: int, spider: int | None, kind: Kind, start: Sequence[int]) -> Iterator[tuple[int, JobKey]]:
+def _jobs(project: int, spider: int | None, kind: Kind, start: Sequence[int]) -> Iterator[Source]:
     """The jobs of a project or spider that have records, from the one of ``start`` on."""
     after = JobKey(project, start[0], start[1] - 1)
     while True:
         with reading() as session:
             found = joblist.with_records(session, project, spider, kind, after)
         for row in found:
-            yield row.id, joblist.key_of(row)
+            yield Source(row.id, joblist.key_of(row), row.total)
         if len(found) < joblist.BATCH:
             return
         after = joblist.key_of(found[-1])
@@ -211,7 +217,7 @@ def _read_job(call: Call, kind: Kind, project: str, spider: str, job: str) -> Re
     params = call.params
     chosen = _numbers(params, total)
     wanted = Range.parse(params if chosen is None else params.without("start", "startafter"), key.project)
-    one_job = iter([] if job_id is None else [(job_id, key)])
+    one_job = iter([] if job_id is None else [Source(job_id, key, total)])
     if chosen is None or job_id is None:
         return _answer(call, kind, wanted.blocks(one_job, kind))
     blocks = _picked(job_id, kind, chosen[: wanted.count], times="_ts" in wanted.meta)

@@ -7,6 +7,7 @@ import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Annotated, Any
 from urllib.parse import unquote_to_bytes
 
@@ -273,6 +274,8 @@ def stream(call: Call, parts: Iterator[bytes], kind: str) -> Response:
         if not name.isascii() or not name.isprintable() or set(name) & set('"\\/;'):
             raise BadParameter(f"invalid value for saveas: {name}")
         headers["Content-Disposition"] = f"Attachment; filename={name}"
+    # The first part is made here: when that fails, the answer is still an error, not a cut stream.
+    parts = chain([next(parts, b"")], parts)
     if call.gzip:
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         parts = _compressed(parts)
@@ -282,7 +285,7 @@ def stream(call: Call, parts: Iterator[bytes], kind: str) -> Response:
 def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
     # Level 1: on a fast line more would take longer than it saves.
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    for part in parts:
+    for part in filter(None, parts):
         # Each part reaches the reader, who may be waiting for a running job's newest records.
         yield packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH)
     yield packer.flush()
