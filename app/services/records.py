@@ -15,6 +15,7 @@ from sqlmodel import col
 from app import chunks
 from app.db import AnyRow, execute, now_ms, reading
 from app.errors import OutOfStep
+from app.keys import LARGEST
 from app.models import Chunk, Job, JobState, Kind
 
 MAX_RECORDS = 1000  # in one chunk
@@ -93,8 +94,8 @@ def measure(kind: Kind, values: Sequence[Any]) -> tuple[dict[str, int], int]:
 def _packed_size(value: Any) -> int:
     try:
         return len(ormsgpack.packb(value))
-    except TypeError:  # nested more deeply than it writes
-        return len(repr(value))
+    except TypeError:  # nested more deeply than it writes: not worth a second packer
+        return 0
 
 
 def _errors(counts: dict[str, int]) -> int:
@@ -300,6 +301,7 @@ def read(
     may be merged or purged meanwhile.
 
     """
+    stop = min(stop, LARGEST)
     while start < stop:
         wanted = _overlapping(job_id, kind, start, stop)
         if since is not None:
