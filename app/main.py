@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import swagger_ui_bundle
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import text
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -16,6 +16,7 @@ from app import broker
 from app.api.dash import face as dash_face
 from app.api.storage import face as storage_face
 from app.db import reading
+from app.keys import LARGEST
 from app.services import workers
 
 log = logging.getLogger(__name__)
@@ -45,46 +46,51 @@ def live() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def nothing_here(request: Request, error: Exception) -> Response:
-    """404 outside the faces: most likely an endpoint that was mistyped."""
-    message = f"no such path: {request.url.path[:200]}; the API is below /api/ (with the slash at its end)"
-    return JSONResponse({"status": "error", "message": message}, 404)
+def document(face: FastAPI, prefix: str) -> dict[str, Any]:
+    """The OpenAPI document of a face that is mounted at ``prefix``."""
+    described = {**face.openapi(), "servers": [{"url": prefix or "/"}], "security": [{"key": []}]}
+    for calls in described["paths"].values():
+        for call in calls.values():  # the list of calls says what each is for
+            call["summary"] = re.split(r"[:;.](?: |$)", call["description"])[0].replace("`", "")
+            call["responses"] = {
+                "200": {"description": "done"},
+                "default": {"description": "refused; the answer says why"},
+            }
+            for parameter in call.get("parameters", ()):
+                if parameter["in"] == "path" and parameter["name"] in ("project", "spider", "job"):
+                    parameter["schema"] = {"type": "integer", "minimum": 1, "maximum": LARGEST}
+    key = {"type": "http", "scheme": "basic", "description": "API key as user, no password"}
+    described["components"] = {**described.get("components", {}), "securitySchemes": {"key": key}}
+    return described
+
+
+def page(title: str, url: str) -> HTMLResponse:
+    """The page that shows an OpenAPI document, with nothing from elsewhere."""
+    return get_swagger_ui_html(
+        openapi_url=url,
+        title=title,
+        swagger_js_url="/static/swagger/swagger-ui-bundle.js",
+        swagger_css_url="/static/swagger/swagger-ui.css",
+        swagger_favicon_url="/static/swagger/favicon-32x32.png",
+    )
 
 
 def create_app() -> FastAPI:
     """The application that uvicorn serves."""
     app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None)
-    dash = dash_face.create_face()
+    dash, storage = dash_face.create_face(), storage_face.create_face()
     app.mount("/api", dash)
-
-    def openapi() -> dict[str, Any]:
-        document = {**dash.openapi(), "servers": [{"url": "/api"}], "security": [{"key": []}]}
-        for calls in document["paths"].values():
-            for call in calls.values():  # the list of calls says what each is for
-                call["summary"] = re.split(r"[:;.](?: |$)", call["description"])[0].replace("`", "")
-        described = {"type": "http", "scheme": "basic", "description": "API key as user, no password"}
-        document["components"] = {**document.get("components", {}), "securitySchemes": {"key": described}}
-        return document
-
-    def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Crawldock API",
-            swagger_js_url="/static/swagger/swagger-ui-bundle.js",
-            swagger_css_url="/static/swagger/swagger-ui.css",
-            swagger_favicon_url="/static/swagger/favicon-32x32.png",
-        )
-
-    app.get("/openapi.json", include_in_schema=False)(openapi)
-    app.get("/docs", include_in_schema=False)(docs)
-    app.get("/", include_in_schema=False)(lambda: RedirectResponse("/docs"))
+    app.get("/openapi.json")(lambda: document(dash, "/api"))
+    app.get("/docs")(lambda: page("Crawldock: /api", "/openapi.json"))
+    app.get("/storage/openapi.json")(lambda: document(storage, ""))
+    app.get("/storage/docs")(lambda: page("Crawldock: storage", "/storage/openapi.json"))
+    app.get("/")(lambda: RedirectResponse("/docs"))
     app.get("/health")(health)
     app.get("/health/live")(live)
     vendor = Path(swagger_ui_bundle.__file__).parent / "vendor"
     swagger = next(path.parent for path in sorted(vendor.rglob("swagger-ui-bundle.js")))
-    app.add_exception_handler(404, nothing_here)
     app.mount("/static/swagger", StaticFiles(directory=swagger))
-    app.mount("", storage_face.create_face())
+    app.mount("", storage)  # last: it takes every path that nobody else has
     return app
 
 

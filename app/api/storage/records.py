@@ -58,7 +58,7 @@ WRITE = (Param("start", "number of the first record; without it, after the last 
 BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/x-jsonlines": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/x-jsonlines": {"schema": {"type": "array", "items": {"type": "object"}}}},
     }
 }
 

@@ -350,7 +350,11 @@ def render_error(request: Request, error: Exception) -> Response:
 def render_http_error(request: Request, error: Exception) -> Response:
     """Exception handler for unknown paths and wrong methods."""
     assert isinstance(error, HTTPException)
-    text = {404: "no such path", 405: f"method {request.method} is not allowed here"}
+    path = raw_path(request)
+    # Outside the resources it is most likely an endpoint that was mistyped.
+    known = path.strip("/").partition("/")[0] in (*DATA, *JOBQ)
+    lost = "" if known else f": {path[:200]}; the API is below /api/ (with the slash at its end)"
+    text = {404: f"no such path{lost}", 405: f"method {request.method} is not allowed here"}
     message = text.get(error.status_code, str(error.detail))
     response = _error(request, error.status_code, str(error.detail), message)
     response.headers.update(error.headers or {})
