@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     job_startup_seconds: Seconds = Field(
         120, description="time a spider process has to open its pipe and say something"
     )
+    warm_start: bool = Field(
+        True, description="fork spiders from a process that has Scrapy imported; 0: start each afresh"
+    )
     build_seconds: Seconds = Field(280, description="time limit of a deploy's virtualenv")
     list_seconds: Seconds = Field(60, description="time limit of listing a project's spiders")
     upload_mb: int = Field(64, ge=1, le=1024, description="largest request body")

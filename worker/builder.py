@@ -174,7 +174,7 @@ def run(
     child = Child(command, env, cwd)
     texts = {child.stdout: b"", child.stderr: b""}
     selector = selectors.DefaultSelector()
-    for descriptor in (*texts, child.pidfd):
+    for descriptor in (*texts, child.ended_fd):
         selector.register(descriptor, selectors.EVENT_READ)
     in_time = True
     try:

@@ -23,8 +23,47 @@ def adopt_orphans() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class Child:
-    """A running child; its output can be read without blocking, ``pidfd`` is readable once it has ended."""
+class Running:
+    """A running child in a session of its own, however it was started.
+
+    ``stdout`` and ``stderr`` can be read without blocking, ``ended_fd`` is readable once it has ended.
+    """
+
+    pid: int
+    ended_fd: int
+    stdout: int
+    stderr: int
+
+    def exited(self) -> bool:
+        """Has the child itself ended?"""
+        raise NotImplementedError
+
+    def terminate(self) -> None:
+        """Ask the child, and only it, to close: it ends its own helpers in good order."""
+        if not self.exited():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def end(self) -> int:
+        """Kill all that is left of it; returns the exit status of the child, negative for a signal."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the descriptors of stdout and stderr, once read to the end."""
+        raise NotImplementedError
+
+    def memory(self) -> int:
+        """Resident bytes of the child and all that it has started."""
+        raise NotImplementedError
+
+
+class Child(Running):
+    """A child that was started afresh."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Start it.
@@ -58,7 +97,7 @@ class Child:
         )
         assert self._popen.stdout and self._popen.stderr
         self.pid = self._popen.pid
-        self.pidfd = os.pidfd_open(self.pid)
+        self.ended_fd = os.pidfd_open(self.pid)
         self.stdout = self._popen.stdout.fileno()
         self.stderr = self._popen.stderr.fileno()
         for descriptor in (self.stdout, self.stderr):
@@ -68,21 +107,12 @@ class Child:
         """Has the child itself ended?"""
         return self._popen.poll() is not None
 
-    def terminate(self) -> None:
-        """Ask the child, and only it, to close: it ends its own helpers in good order."""
-        if not self.exited():
-            os.kill(self.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the whole process group at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-
     def end(self) -> int:
-        """Kill what is left of the group; returns the exit status of the child, negative for a signal."""
+        """Kill all that is left of it; returns the exit status of the child, negative for a signal."""
         self.kill()
         status = self._popen.wait()
-        os.close(self.pidfd)
+        os.close(self.ended_fd)
+        kill_descendants()
         return status
 
     def close(self) -> None:
@@ -91,13 +121,18 @@ class Child:
             if stream is not None:
                 stream.close()
 
+    def memory(self) -> int:
+        """Resident bytes of every descendant of this process, those that it has adopted too."""
+        return memory_of(os.getpid())
 
-def memory() -> int:
-    """Resident bytes of every descendant of this process, those that it has adopted too."""
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of every descendant of a process."""
     total = 0
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            total += process.memory_info().rss
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
     return total
 
 

@@ -17,8 +17,8 @@ from app.models import Version
 from app.services import jobs, versions
 from app.services.jobs import CANCELLED, Claimed
 from app.settings import settings
-from worker import builder, eggs, environ, fifo, process, signals, venvs
-from worker.process import Child
+from worker import builder, eggs, environ, fifo, process, signals, venvs, warm
+from worker.process import Child, Running
 from worker.recorder import ERROR, INFO, NO_REASON, Recorder
 from worker.supervisor import FAILED, LOST, OOM, SHUTDOWN, Supervisor
 
@@ -81,16 +81,26 @@ def _run_spider(job: Claimed, recorder: Recorder, cleanup: ExitStack) -> str:
     )
     beat.check()
     ooms = process.oom_kills()
-    child = Child([str(venv / "bin" / environ.COMMAND)], env, scratch)
+    child = _start(job, venv, path, env, scratch)
     supervisor = Supervisor(job, child, descriptor, recorder, beat.beat)
     try:
         ending = supervisor.watch()
     finally:
         status = child.end()
-        process.kill_descendants()
     supervisor.drain()
     child.close()
     return _outcome(ending, recorder, status, process.oom_kills() > ooms)
+
+
+def _start(job: Claimed, venv: Path, path: Sequence[Path], env: dict[str, str], scratch: Path) -> Running:
+    """The spider's process: forked when that can be done, else started afresh."""
+    script = str(venv / "bin" / environ.COMMAND)
+    if settings().warm_start and warm.possible(environ.variables(job.environment)):
+        child = warm.start(venv, script, path, env, scratch)
+        if child is not None:
+            return child
+        log.info("job %s: started afresh, there is no template to fork it from", job.key)
+    return Child([script], env, scratch)
 
 
 def _code(job: Claimed) -> tuple[Version, list[Path]]:

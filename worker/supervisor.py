@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from app.services.jobs import CANCEL_TIMEOUT, CANCELLED, Beat, Claimed
 from app.settings import settings
-from worker import fifo, process, signals
+from worker import fifo, signals
 from worker.environ import memory_mb
-from worker.process import Child
+from worker.process import Running
 from worker.recorder import ERROR, INFO, Recorder
 
 TICK_SECONDS = 0.1
@@ -85,7 +85,7 @@ class Supervisor:
     """Watches one spider process to its end."""
 
     def __init__(
-        self, job: Claimed, child: Child, pipe: int, recorder: Recorder, beat: Callable[[bool], Beat | None]
+        self, job: Claimed, child: Running, pipe: int, recorder: Recorder, beat: Callable[[bool], Beat | None]
     ) -> None:
         """``beat(now)`` renews the lease when it is time, or now; ``pipe`` is the open FIFO."""
         self._child = child
@@ -111,7 +111,7 @@ class Supervisor:
             self._pipe,
             child.stdout,
             child.stderr,
-            child.pidfd,
+            child.ended_fd,
             signals.look_fd(),
             signals.closing_fd(),
         )
@@ -206,7 +206,7 @@ class Supervisor:
             self._stop(STALLED)
         if now - self._weighed >= MEMORY_SECONDS:
             self._weighed = now
-            size = process.memory()
+            size = self._child.memory()
             if size > self._memory_bytes and self._ending != OOM:
                 self._recorder.log(
                     ERROR,

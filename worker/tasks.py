@@ -15,7 +15,7 @@ from app import broker, db, logs
 from app.broker import RUNS, celery
 from app.services import reconciler, workers
 from app.settings import settings
-from worker import builder, process, runner, signals
+from worker import builder, process, runner, signals, warm
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,8 @@ def _begin(sender: Any, **_: Any) -> None:
         _me = (sender.hostname, workers.WORKER, settings().slots)
         _set_up_logging()
         runner.sweep()
+        if settings().warm_start:
+            warm.Nursery().start()
     else:
         _me = (sender.hostname, workers.SCHEDULER, 0)
         _set_up_logging()

@@ -83,7 +83,7 @@ def test_signals_that_we_ignore_or_block_reach_a_child(tmp_path: Path) -> None:
 
 def test_the_end_of_a_child_is_seen(tmp_path: Path) -> None:
     with running("raise SystemExit(3)", tmp_path) as child:
-        assert select.select([child.pidfd], [], [], 20)[0]
+        assert select.select([child.ended_fd], [], [], 20)[0]
         assert child.exited()
         child.terminate()  # comes too late, and does no harm
         assert child.end() == 3
@@ -166,10 +166,10 @@ def test_memory_counts_the_whole_family(tmp_path: Path, own: bool) -> None:
             subprocess.Popen([sys.executable, "-c", {HOG!r}])
         import time; time.sleep(60)"""
     code = """
-        print(memory() >> 20)
+        print(child.memory() >> 20)
         child.end()
         kill_descendants()
-        print(memory())"""
+        print(memory_of(os.getpid()))"""
     before, after = map(int, adopter(code, family, tmp_path).split())
     assert 60 < before < 200
     assert after == 0

@@ -33,6 +33,7 @@ from app.errors import (
     NoAccess,
     NotAuthenticated,
     NotFound,
+    NotYours,
     Refused,
     TooLarge,
 )
@@ -54,6 +55,7 @@ JOBQ = ("jobq", "jobs", "ids", "projects", "spiders", "botgroups")
 STATUSES: tuple[tuple[type[CrawldockError], int, str], ...] = (
     (NotAuthenticated, 401, "Unauthorized"),
     (NoAccess, 403, "Forbidden"),
+    (NotYours, 403, "Forbidden"),
     (BadParameter, 400, "Bad Request"),
     (Refused, 400, "Bad Request"),
     (TooLarge, 413, "Request Entity Too Large"),
@@ -374,9 +376,11 @@ def render_crash(request: Request, error: Exception) -> Response:
 
 
 def _error(request: Request, status: int, title: str, message: str) -> Response:
-    if raw_path(request).strip("/").partition("/")[0] in DATA:
+    resource = raw_path(request).strip("/").partition("/")[0]
+    if resource in DATA:
         return Response(f"{message}\n".encode(), status, media_type=TEXT)
     headers = {"WWW-Authenticate": 'Basic realm="apikey"'} if status == 401 else {}
-    return Response(
-        orjson.dumps({"error": title, "message": message}), status, headers, media_type="application/json"
-    )
+    body = {"error": title, "message": message}
+    if resource not in JOBQ:
+        body["status"] = "error"  # whoever is lost here was looking for the dash API
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
