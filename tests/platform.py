@@ -56,6 +56,8 @@ class Platform:
             "CRAWLDOCK_PORT": str(self.port),
             "CRAWLDOCK_DATA_DIR": str(folder / "data"),
             "CRAWLDOCK_SLOTS": "2",
+            # The run tests pass both ways: `CRAWLDOCK_WARM_START=0 pytest tests/run` is the other one.
+            "CRAWLDOCK_WARM_START": os.environ.get("CRAWLDOCK_WARM_START", "1"),
             "CRAWLDOCK_API_KEY": KEY,
             # Scrapy looks every five seconds whether it can close, when nothing else makes it look.
             "CRAWLDOCK_STOP_GRACE_SECONDS": "7",
@@ -234,6 +236,6 @@ class Platform:
         found = [str(folder) for folder in Path(home).parent.glob(f"{Path(home).name}*")]
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("HOME", "").startswith(home):
+                if process.cwd().startswith(home):
                     found.append(f"process {process.pid}")
         return found

@@ -27,6 +27,7 @@ def test_every_call_and_parameter_is_described(client: TestClient) -> None:
 
 
 def test_a_mistyped_endpoint_gets_a_hint(client: TestClient) -> None:
-    answer = client.get("/jobs/list.json")
-    assert (answer.status_code, answer.json()["status"]) == (404, "error")
-    assert "below /api/" in answer.json()["message"]
+    for path in ("/jobs/list.json", "/schedule.json", "/nothing/at/all"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert "below /api/" in answer.json()["message"]

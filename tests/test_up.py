@@ -79,10 +79,14 @@ def processes_of(platform: Platform) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            env = process.environ()
+            env, place = process.environ(), process.cwd()
         except psutil.Error:
             continue
-        if env.get("CRAWLDOCK_DATA_DIR") == data or env.get("HOME", "").startswith(data):
+        if (
+            env.get("CRAWLDOCK_DATA_DIR") == data
+            or env.get("HOME", "").startswith(data)
+            or place.startswith(data)
+        ):
             found.append(process)
     return found
 

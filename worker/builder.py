@@ -18,7 +18,7 @@ from app.models import Version
 from app.services import versions
 from app.settings import settings
 from worker import eggs, environ, venvs
-from worker.process import Child, describe_exit, kill_marked
+from worker.process import Child, describe_exit, kill_left_in
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def list_spiders(venv: Path, path: Sequence[Path], module: str, say: venvs.Say) 
             time.monotonic() + settings().list_seconds, "listing the spiders",
         )  # fmt: skip
     finally:
-        kill_marked(f"HOME={home}")  # a helper with a session of its own
+        kill_left_in(home)  # a helper with a session of its own
         shutil.rmtree(home, ignore_errors=True)
     for line in reversed(output.splitlines()):  # the project's own prints may stand before it
         try:

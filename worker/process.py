@@ -149,12 +149,18 @@ def kill_descendants() -> None:
             os.waitpid(-1, 0)
 
 
-def kill_marked(marker: str) -> None:
-    """Kill every process that has ``marker`` in its environment: what a dead owner left running."""
-    wanted = os.fsencode(marker)
+def kill_left_in(folder: Path) -> None:
+    """Kill every process whose HOME is the folder, or that is in it: what a dead owner left running.
+
+    A process that was forked shows the variables that its template was started with, but is in its folder.
+    """
+    marker = b"HOME=" + os.fsencode(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if wanted in Path(f"/proc/{process.pid}/environ").read_bytes():
+            place = Path(f"/proc/{process.pid}")
+            if marker in place.joinpath("environ").read_bytes().split(b"\0") or place.joinpath(
+                "cwd"
+            ).samefile(folder):
                 process.kill()
 
 

@@ -158,7 +158,7 @@ def sweep() -> None:
         except BlockingIOError:
             continue  # its owner lives
         else:
-            process.kill_marked(f"HOME={folder}")
+            process.kill_left_in(folder)
             if _finish_lost(lock):
                 shutil.rmtree(folder, ignore_errors=True)
         finally:

@@ -1,5 +1,6 @@
 """A platform to break: jobs that leave marks of their own, and the rules that hold whatever is killed."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -84,7 +85,7 @@ class Chaos(Platform):
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("HOME", "").startswith(f"{self.folder}/data/runs/"):
+                if process.cwd().startswith(f"{self.folder}/data/runs/"):
                     found.append(process)
             except psutil.Error:
                 continue
@@ -92,7 +93,17 @@ class Chaos(Platform):
 
     def spider(self, key: str) -> psutil.Process:
         """The process of the job's spider."""
-        return next(p for p in self.spiders() if p.environ().get("SHUB_JOBKEY") == key)
+        pid = (self.marks / key.replace("/", "-")).read_text().split()[1]
+        return psutil.Process(int(pid))
+
+    def runner(self, key: str) -> psutil.Process:
+        """The slot's process that runs the job: it holds the lock of the job's folder."""
+        folder = f"{self.folder}/data/runs/{key.replace('/', '-')}-"
+        for process in self.descendants():
+            with contextlib.suppress(psutil.Error):
+                if any(file.path.startswith(folder) for file in process.open_files()):
+                    return process
+        raise AssertionError(f"nobody runs {key}")
 
     def part(self, name: str) -> psutil.Process:
         """The main process of a part: valkey, api, worker, scheduler."""

@@ -44,7 +44,7 @@ def test_runner_while_the_broker_is_wiped(chaos: Chaos) -> None:
     """Its spider dies with it; the next runner says at once how the job ended, and the slot is used."""
     running, pending = chaos.load(items=LONG)
     spider = chaos.spider(running[0])
-    spider.parent().kill()
+    chaos.runner(running[0]).kill()
     chaos.part("valkey").kill()
     killed = time.monotonic()
     until(lambda: not spider.is_running(), 2)
@@ -56,10 +56,23 @@ def test_runner_while_the_broker_is_wiped(chaos: Chaos) -> None:
     chaos.settle(*running, *pending)
 
 
+def test_what_stands_between_a_runner_and_its_spider(chaos: Chaos) -> None:
+    """A spider dies with its keeper, but not with the template that it was forked from."""
+    running, pending = chaos.load()
+    keepers = [chaos.spider(key).parent() for key in running]
+    template = keepers[0].parent()
+    assert "template.py" in " ".join(template.cmdline())
+    template.kill()
+    keepers[0].kill()
+    jobs = chaos.settle(*running, *pending)
+    assert jobs[running[0]]["close_reason"] == "killed by signal 9 (SIGKILL)"
+    assert {jobs[key]["close_reason"] for key in (running[1], *pending)} == {"finished"}
+
+
 def test_everything_at_once(chaos: Chaos) -> None:
     running, pending = chaos.load(items=LONG)
     parts = [chaos.part(part) for part in ("scheduler", "valkey", "api", "worker")]
-    for process in (chaos.spider(running[0]).parent(), *parts):
+    for process in (chaos.runner(running[0]), *parts):
         process.kill()
     jobs = chaos.settle(*running, *pending)
     assert {jobs[key]["close_reason"] for key in running} == {"worker lost"}

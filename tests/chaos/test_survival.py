@@ -29,7 +29,7 @@ def test_a_runner_that_slept_past_its_lease_is_a_stranger(chaos: Chaos) -> None:
     asleep, other = chaos.load(pending=0, items=LONG)[0]
     until(lambda: chaos.items(asleep))
     spider = chaos.spider(asleep)
-    runner = spider.parent()
+    runner = chaos.runner(asleep)
     runner.suspend()
     try:
         began = time.monotonic()

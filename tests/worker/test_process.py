@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.platform import until
-from worker.process import Child, describe_exit, kill_marked
+from worker.process import Child, describe_exit, kill_left_in
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -189,15 +189,20 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     until(lambda: not alive(pid))
 
 
-def test_a_marked_process_is_killed_wherever_it_is(tmp_path: Path) -> None:
+def test_what_lives_in_a_folder_is_killed_wherever_it_went(tmp_path: Path) -> None:
+    folder, other = tmp_path / "one", tmp_path / "one-more"
+    folder.mkdir()
+    other.mkdir()
     with (
-        running(SLEEPER, tmp_path, HOME="/nowhere/one") as one,
-        running(SLEEPER, tmp_path, HOME="/nowhere/two") as two,
+        running(SLEEPER, tmp_path, HOME=str(folder)) as at_home,
+        running(SLEEPER, folder) as inside,
+        running(SLEEPER, other, HOME=str(other)) as stranger,
     ):
-        assert output(one.stdout) == output(two.stdout) == "up\n"
-        kill_marked("HOME=/nowhere/one")
-        until(one.exited)
-        assert not two.exited()
+        assert {output(child.stdout) for child in (at_home, inside, stranger)} == {"up\n"}
+        kill_left_in(folder)
+        until(at_home.exited)
+        until(inside.exited)
+        assert not stranger.exited()
 
 
 def test_a_program_that_does_not_exist(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ STATUSES: tuple[tuple[type[CrawldockError], int, str], ...] = (
     (NotFound, 404, "Not Found"),
     (DatabaseBusy, 503, "Service Unavailable"),
 )
+HINT = "; the dash API is below /api/ (with the slash at its end)"
 SMALL = 1 << 20  # bytes of a body that is read before its sender is known
 
 
@@ -211,6 +212,8 @@ def enter(session: Session, call: Call, project: str, *, shared: bool = False) -
 
     """
     principal = who(session, call)
+    if project.endswith((".json", ".jl")):
+        raise NotFound(f"no such path: {call.path[:200]}{HINT}")
     project_id = number(project, "project")
     if isinstance(principal, Principal):
         principal.enter(session, project_id)
@@ -355,7 +358,7 @@ def render_http_error(request: Request, error: Exception) -> Response:
     path = raw_path(request)
     # Outside the resources it is most likely an endpoint that was mistyped.
     known = path.strip("/").partition("/")[0] in (*DATA, *JOBQ)
-    lost = "" if known else f": {path[:200]}; the API is below /api/ (with the slash at its end)"
+    lost = "" if known else f": {path[:200]}{HINT}"
     text = {404: f"no such path{lost}", 405: f"method {request.method} is not allowed here"}
     message = text.get(error.status_code, str(error.detail))
     response = _error(request, error.status_code, str(error.detail), message)
