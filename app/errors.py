@@ -8,7 +8,8 @@ CrawldockError
 ├── Refused                well formed, but a rule says no
 │   ├── AlreadyScheduled   a job with the same spider and arguments is pending or running
 │   ├── Revoked            the key was revoked
-│   └── NameTaken          a project or key of that name or id exists
+│   ├── NotYours           somebody else's, and the key is no admin's
+│   └── NameTaken          a project, key or collection of that name or id exists
 ├── NotFound               no such thing
 ├── TooLarge               the request body is over the limit
 ├── OutOfStep              records do not follow on those that are stored
@@ -61,8 +62,12 @@ class Revoked(Refused):
     """The key was revoked."""
 
 
+class NotYours(Refused):
+    """It is somebody else's, and the key is no admin's."""
+
+
 class NameTaken(Refused):
-    """A project or key of that name or id exists."""
+    """A project, key or collection of that name or id exists."""
 
 
 class NotFound(CrawldockError):

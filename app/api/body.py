@@ -4,10 +4,12 @@ Starlette's own form parsing replaces bytes that are not UTF-8; here they are an
 parameter, and nothing is changed.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import orjson
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -18,6 +20,8 @@ from app.errors import BadParameter, CrawldockError, TooLarge
 from app.settings import settings
 
 FORM_BYTES = 4 << 20  # of a body that is not an upload
+KEYS = ("key", "prefix", "start", "startafter")  # of records in collections, which are bytes to the database
+WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 MOST_PARAMETERS = 10_000  # 1,000 jobs can be named in one call, ten times over; SQLite binds 32,766 values
 
 
@@ -31,19 +35,32 @@ class Body:
 
     params: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)  # (file name, data)
+    objects: set[str] = field(default_factory=set)  # which params are the text of a JSON object
     key: str | None = None
     problem: CrawldockError | None = None
     size: int = 0  # parameters so far
+    with_nul: Sequence[str] = ()  # names of those whose values may have NUL characters
 
 
 async def read_body(request: Request) -> Body:
     """Read query string and body of a request; never raises a CrawldockError, see ``Body.problem``."""
+    return await _read(request, json=False)
+
+
+async def read_json_body(request: Request) -> Body:
+    """As ``read_body``; the body may also be a JSON object, whose fields are the parameters then."""
+    return await _read(request, json=True)
+
+
+async def _read(request: Request, *, json: bool) -> Body:
     user, _ = basic(request.headers.get("authorization")) or (None, "")
     body = Body(key=user)
     try:
         _add(body, request.scope["query_string"])
-        if request.method == "POST":
-            await _read_form(body, request)
+        if request.method in WITH_BODY:
+            await _read_form(body, request, json=json)
+        raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+        _text(unquote_to_bytes(raw), "the path")
     except CrawldockError as problem:
         body.problem = body.problem or problem
     body.key = body.key or next(iter(body.params.pop("apikey", [])), None)
@@ -52,7 +69,7 @@ async def read_body(request: Request) -> Body:
 
 def read_query(request: Request) -> Body:
     """Read the query string alone; never raises a CrawldockError, see ``Body.problem``."""
-    body = Body()
+    body = Body(with_nul=KEYS)
     try:
         _add(body, request.scope["query_string"])
     except CrawldockError as problem:
@@ -61,15 +78,44 @@ def read_query(request: Request) -> Body:
     return body
 
 
-async def _read_form(body: Body, request: Request) -> None:
+async def _read_form(body: Body, request: Request, *, json: bool) -> None:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind == b"multipart/form-data":
         await _read_multipart(body, request, options.get(b"boundary", b""))
         return
     data = b"".join([part async for part in _limited(request, FORM_BYTES)])
+    if json and kind == b"application/json":
+        _add_json(body, data)
+        return
     if data and kind not in (b"", b"application/x-www-form-urlencoded"):
         raise BadParameter(f"unsupported content type: {kind.decode('latin-1')[:100]}; send a form")
     _add(body, data)
+
+
+def _add_json(body: Body, data: bytes) -> None:
+    """Add the fields of a JSON object; null, an empty list and an empty object mean nothing given."""
+    try:
+        fields = orjson.loads(data or b"{}")
+    except orjson.JSONDecodeError:
+        raise BadParameter("malformed JSON body") from None
+    if not isinstance(fields, dict):
+        raise BadParameter("malformed JSON body: not an object")
+    for name, value in fields.items():
+        many = isinstance(value, list)
+        for each in value if many else [value]:
+            if many and (each is None or isinstance(each, list | dict)):
+                raise BadParameter(f"invalid value for {name[:200]}: a list of something else than texts")
+            if isinstance(each, dict) and each:
+                body.objects.add(name)
+            if each is not None and each != {}:
+                _put(body, name.encode(), each.encode() if isinstance(each, str) else _dumped(name, each))
+
+
+def _dumped(name: str, value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # it reads deeper nesting than it writes
+        raise BadParameter(f"invalid value for {name[:200]}: nested too deeply") from None
 
 
 async def _read_multipart(body: Body, request: Request, boundary: bytes) -> None:
@@ -131,17 +177,17 @@ def _pair(body: Body, raw_name: bytes, raw_value: bytes) -> tuple[str, str] | No
     """Both as text; None leaves a problem behind, so that a key that comes later is still found."""
     try:
         name = _text(raw_name, "a parameter's name")
-        return name, _text(raw_value, name)
+        return name, _text(raw_value, name, nul=name in body.with_nul)
     except BadParameter as problem:
         body.problem = body.problem or problem
         return None
 
 
-def _text(raw: bytes, name: str) -> str:
+def _text(raw: bytes, name: str, *, nul: bool = False) -> str:
     try:
         text = raw.decode()
     except UnicodeDecodeError:
         raise BadParameter(f"invalid value for {name[:200]}: not UTF-8") from None
-    if "\0" in text:  # PostgreSQL cannot store it, and no argument of a process can hold it
+    if "\0" in text and not nul:  # PostgreSQL cannot store it, and no argument of a process can hold it
         raise BadParameter(f"invalid value for {name[:200]}: NUL character")
     return text

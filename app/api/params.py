@@ -73,6 +73,13 @@ def describe_form(*params: Param, more: str = "") -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}}
 
 
+def describe_lines(kind: str, *params: Param) -> dict[str, Any]:
+    """The ``openapi_extra`` of an endpoint that takes JSON lines, each of them a JSON ``kind``."""
+    lines = {"schema": {"type": "array", "items": {"type": kind}}}
+    body = {"required": True, "content": {"application/x-jsonlines": lines}}
+    return {**describe(*params), "requestBody": body}
+
+
 class Params:
     """Reads typed values out of a ``Body``; every error names the parameter."""
 
@@ -162,6 +169,10 @@ class Params:
             raise BadParameter(f"missing '{name}' argument")
         return keys
 
+    def job_key(self, name: str, project: int) -> JobKey | None:
+        """The key of one job of the project, or none."""
+        return None if self.maybe(name) is None else self.job_keys(name, project)[0]
+
     def json_object(self, name: str) -> dict[str, Any]:
         """A JSON object written as text; nothing, or ``{}``, means none."""
         text = self.maybe(name, length=ARGS_LENGTH)
@@ -185,15 +196,7 @@ class Params:
         """All that has another name, as spider arguments; of a repeated one the last (contract 13.18)."""
         names = {each.name for each in known} | {APIKEY.name}
         found = {name: values[-1] for name, values in self._params.items() if name not in names}
-        for name in found:
-            if "=" in name:  # the spider's command line has name=value
-                raise BadParameter(f"invalid argument {name[:50]}: a name has no =")
-            if len(name) > NAME_LENGTH:
-                raise BadParameter(
-                    f"invalid argument {name[:50]}…: its name is longer than {NAME_LENGTH} characters"
-                )
-        if sum(len(name) + len(value) for name, value in found.items()) > ARGS_LENGTH:
-            raise BadParameter(f"the spider arguments are longer than {ARGS_LENGTH} characters")
+        check_args(found)
         return found
 
     def files(self, name: str, *, required: bool = False) -> list[tuple[str, bytes]]:
@@ -202,3 +205,21 @@ class Params:
         if required and not found:
             raise BadParameter(f"missing '{name}' argument")
         return found
+
+
+def check_args(found: dict[str, str]) -> None:
+    """Refuse spider arguments that no spider can be given.
+
+    Raises:
+        BadParameter: a name has a =, or is too long, or all are together.
+
+    """
+    for name in found:
+        if "=" in name:  # the spider's command line has name=value
+            raise BadParameter(f"invalid argument {name[:50]}: a name has no =")
+        if len(name) > NAME_LENGTH:
+            raise BadParameter(
+                f"invalid argument {name[:50]}…: its name is longer than {NAME_LENGTH} characters"
+            )
+    if sum(len(name) + len(value) for name, value in found.items()) > ARGS_LENGTH:
+        raise BadParameter(f"the spider arguments are longer than {ARGS_LENGTH} characters")

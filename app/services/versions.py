@@ -271,12 +271,7 @@ def eggs(session: Session, project_id: int) -> Sequence[AnyRow]:
 
 
 def bundle(session: Session, project_id: int) -> tuple[str, list[tuple[str, bytes]]]:
-    """The current version's requirements, and all eggs with their bytes; the project's own comes first.
-
-    Raises:
-        NotFound: the project has neither a version nor eggs.
-
-    """
+    """The current version's requirements, and all eggs with their bytes; the project's own comes first."""
     version_id = current(session, project_id)
     found: list[tuple[str, bytes]] = []
     requirements = ""
@@ -287,6 +282,4 @@ def bundle(session: Session, project_id: int) -> tuple[str, list[tuple[str, byte
     else:
         rows = select(ProjectEgg).where(col(ProjectEgg.project_id) == project_id)
         found = [(egg.name, egg.data) for egg in session.scalars(rows)]
-    if not found:
-        raise NotFound(f"project {project_id} has no eggs")
     return requirements, found

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from app.api.dash.wire import PROJECT, Call, enter, ok
 from app.api.params import Param, Params, describe, describe_form
 from app.db import reading, transaction
-from app.errors import BadParameter
+from app.errors import BadParameter, NotFound
 from app.services import versions
 
 router = APIRouter(tags=["deploy"])
@@ -118,12 +118,14 @@ def bundle(call: Call) -> Response:
     with reading() as session:
         _, _, project = enter(session, call)
         _, found = versions.bundle(session, project)
+    if not found:
+        raise NotFound(f"project {project} has no eggs")
     return _zip([(f"{name}.egg", data) for name, data in found])
 
 
 @router.get("/migrate-eggs.zip", openapi_extra=describe(PROJECT))
 def migrate(call: Call) -> Response:
-    """A zip of `requirements.txt` and the dependency eggs."""
+    """A zip of `requirements.txt` and the dependency eggs; shub takes whatever comes for a zip."""
     with reading() as session:
         _, _, project = enter(session, call)
         requirements, found = versions.bundle(session, project)

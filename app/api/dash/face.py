@@ -4,7 +4,20 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from app.api.dash import eggs, jobs, records, run, scrapyd, spiders, wire
+from app.api.dash import (
+    comments,
+    eggs,
+    images,
+    jobs,
+    records,
+    reports,
+    run,
+    scrapyd,
+    spiders,
+    v2,
+    visual,
+    wire,
+)
 from app.errors import CrawldockError
 
 
@@ -14,13 +27,14 @@ def create_face() -> FastAPI:
         title="Crawldock: the Scrapinghub API",
         version="1",
         description="Schedule, watch and stop Scrapy spiders; read what they found. "
-        "HTTP Basic with the API key as user name and an empty password, or `apikey=KEY`.",
+        "HTTP Basic with the API key as user name and an empty password, or `apikey=KEY`. "
+        "The storage API has [a page of its own](/storage/docs).",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
     face.openapi_version = "3.0.3"  # what the Swagger UI that is served with it understands
-    for module in (run, jobs, spiders, scrapyd, eggs, records):
+    for module in (run, jobs, spiders, scrapyd, eggs, records, reports, comments, visual, images, v2):
         face.include_router(module.router)
     face.add_exception_handler(CrawldockError, wire.render_error)
     face.add_exception_handler(HTTPException, wire.render_http_error)

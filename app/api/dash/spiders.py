@@ -21,5 +21,7 @@ def list_spiders(call: Call) -> Response:
         _, params, project = enter(session, call)
         rows = projects.spiders(session, project, params.many("spider"))
     return ok(
-        spiders=[{"id": row.name, "tags": [], "type": row.type, "version": row.version} for row in rows]
+        spiders=[
+            {"id": row.name, "tags": row.tags or [], "type": row.type, "version": row.version} for row in rows
+        ]
     )

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.api.body import Body, read_body
+from app.api.body import Body, read_body, read_json_body
 from app.api.params import Param, Params
 from app.auth import Principal, authenticate
 from app.db import reading
@@ -24,13 +24,18 @@ from app.errors import (
     NoAccess,
     NotAuthenticated,
     NotFound,
+    NotYours,
     Refused,
     TooLarge,
 )
+from app.keys import number
 
 log = logging.getLogger(__name__)
 
 Call = Annotated[Body, Depends(read_body)]
+JsonCall = Annotated[Body, Depends(read_json_body)]
+ProjectId = Annotated[str, Path(description="id of the project")]
+SpiderId = Annotated[str, Path(description="number of the spider, as in job keys")]
 
 PROJECT = Param("project", "project id", required=True, type="integer")
 JSON_CAP = 1000  # rows of one .json answer
@@ -42,6 +47,7 @@ STATUSES: tuple[tuple[type[CrawldockError], int, str], ...] = (
     (NoAccess, 400, "badrequest"),
     (BadParameter, 400, "badrequest"),
     (DeployFailed, 400, "error"),
+    (NotYours, 403, "error"),
     (Refused, 400, "error"),
     (TooLarge, 413, "badrequest"),
     (NotFound, 404, "error"),
@@ -67,14 +73,18 @@ def who(session: Session, body: Body) -> tuple[Principal, Params]:
     return principal, Params(body)
 
 
-def enter(session: Session, body: Body) -> tuple[Principal, Params, int]:
+def enter(session: Session, body: Body, project: str | None = None) -> tuple[Principal, Params, int]:
     """What every call on a project begins with, in the recorded order (contract 2.4):
     authentication, syntax of ``project``, access to it.
+
+    Args:
+        project: as the path names it; None: the parameter ``project`` does.
+
     """
     principal, params = who(session, body)
-    project = params.project()
-    principal.enter(session, project)
-    return principal, params, project
+    project_id = params.project() if project is None else number(project, "project")
+    principal.enter(session, project_id)
+    return principal, params, project_id
 
 
 def error_object(error: CrawldockError) -> tuple[int, dict[str, str]]:
@@ -85,11 +95,29 @@ def error_object(error: CrawldockError) -> tuple[int, dict[str, str]]:
     raise error
 
 
+def _path(request: Request) -> str:
+    """The path below /api."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
+
+
+def _failure(
+    request: Request, status: int, envelope: dict[str, str], headers: dict[str, str] | None = None
+) -> Response:
+    """An error in the form of its call: the envelope, or that of v2 and releases (contract 4.13, 4.14)."""
+    newer = _path(request).startswith("/v2/")
+    if status == 400 and (newer or _path(request).startswith("/releases/")):
+        return json_response({"non_field_errors": [envelope["message"]]}, status, headers)
+    return json_response({"detail": envelope["message"]} if newer else envelope, status, headers)
+
+
 async def render_error(request: Request, error: Exception) -> Response:
     """Exception handler of the face for our own errors."""
     assert isinstance(error, CrawldockError)
     status, envelope = error_object(error)
-    return json_response(envelope, status)
+    if isinstance(error, NoAccess) and _path(request).startswith("/v2/"):
+        status = 403
+    return _failure(request, status, envelope)
 
 
 async def render_http_error(request: Request, error: Exception) -> Response:
@@ -102,8 +130,8 @@ async def render_http_error(request: Request, error: Exception) -> Response:
         return await render_error(request, stranger)
     message = {404: "no such path", 405: f"method {request.method} is not allowed here"}
     text = message.get(error.status_code, str(error.detail))
-    headers = dict(error.headers or {})
-    return json_response({"status": "error", "message": text}, error.status_code, headers)
+    envelope = {"status": "error", "message": text}
+    return _failure(request, error.status_code, envelope, dict(error.headers or {}))
 
 
 def _check(body: Body) -> None:
@@ -115,12 +143,12 @@ async def render_no_database(request: Request, error: Exception) -> Response:
     """Exception handler: the database is away or overloaded; trying again makes sense."""
     assert isinstance(error, OperationalError)
     log.warning("%s: no answer from the database: %s", request.url.path, str(error.orig).partition("\n")[0])
-    return json_response({"status": "error", "message": "the database does not answer, try again"}, 503)
+    return _failure(request, 503, {"status": "error", "message": "the database does not answer, try again"})
 
 
 async def render_crash(request: Request, error: Exception) -> Response:
     """Exception handler for our own faults: an envelope; the traceback goes to the log alone."""
-    return json_response({"status": "error", "message": "Internal server error"}, 500)
+    return _failure(request, 500, {"status": "error", "message": "Internal server error"})
 
 
 def utc(milliseconds: int) -> str:
