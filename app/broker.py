@@ -26,6 +26,7 @@ RUNS, BUILDS = "runs", "builds"
 LOOK_NOW = "SIGURG"
 # After a failure nothing is tried for so long: requests must not queue behind time-outs.
 RETRY_SECONDS = 2.0
+WAKE_SECONDS = 0.02  # jobs that are scheduled within so long are announced together
 PATIENCE_SECONDS = 2.0  # how long a broker that hangs may hold up a request
 
 
@@ -145,7 +146,63 @@ class _Sender:
 
 
 _sender = _Sender()
-reset = _sender.reset
+
+
+class _Waker:
+    """Announces new jobs, each at once or within WAKE_SECONDS, and a burst of them with one message.
+
+    1. The first job of a burst is announced by whoever scheduled it.
+    2. For those that follow, a thread sends one message when the time is over. Should the process die
+       before, the reconciler sends it.
+    3. One message is enough for many jobs: whoever claims a job passes the word on while jobs wait and
+       slots are free, and again when it has a slot to offer.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was inherited over a fork."""
+        self._lock = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._waiting: int | None = None  # priority of what is not announced yet
+        self._sent = 0.0
+
+    def announce(self, priority: int) -> None:
+        """There is a new job of this priority."""
+        with self._lock:
+            late = time.monotonic() - self._sent >= WAKE_SECONDS
+            if late:
+                self._sent = time.monotonic()
+            else:
+                self._waiting = max(priority, self._waiting or 0)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+                    self._thread.start()
+                self._lock.notify()
+        if late:
+            wake(priority)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while self._waiting is None:
+                    self._lock.wait()
+                pause = self._sent + WAKE_SECONDS - time.monotonic()
+            time.sleep(max(pause, 0))
+            with self._lock:
+                priority, self._waiting = self._waiting, None
+                self._sent = time.monotonic()
+            wake(priority)
+
+
+_waker = _Waker()
+
+
+def reset() -> None:
+    """Forget what was inherited over a fork."""
+    _sender.reset()
+    _waker.reset()
 
 
 def wake(priority: int) -> None:
@@ -154,8 +211,8 @@ def wake(priority: int) -> None:
 
 
 def wake_after_commit(session: Session, priority: int) -> None:
-    """``wake`` once the row is there for the worker to see."""
-    after_commit(session, partial(wake, priority))
+    """Announce a job once the row is there for the worker to see."""
+    after_commit(session, partial(_waker.announce, priority))
 
 
 def build(version_id: int) -> None:

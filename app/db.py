@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import orjson
 from sqlalchemy import BigInteger, CursorResult, Engine, Executable, Row, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -134,3 +135,9 @@ def after_commit(session: Session, callback: Callable[[], None]) -> None:
 def execute(session: Session, statement: Executable) -> "CursorResult[Any]":
     """Execute an INSERT, UPDATE or DELETE; its row count tells who won."""
     return cast("CursorResult[Any]", session.execute(statement))
+
+
+def insert_into(session: Session, table: Any) -> Any:
+    """An INSERT that knows ON CONFLICT, which each of the two databases writes in its own way."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)

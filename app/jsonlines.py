@@ -90,6 +90,21 @@ def dumps(value: Any) -> bytes:
         raise BadParameter("Error parsing data, nested too deeply") from None
 
 
+def value_json(value: Any) -> bytes:
+    """A value as JSON that can still be written when it stands inside of a few others.
+
+    Raises:
+        BadParameter: it is nested too deeply.
+        TooLarge: it is larger than one value may be.
+
+    """
+    dumps([[[[value]]]])
+    json = dumps(value)
+    if len(json) > LARGEST_VALUE:
+        raise TooLarge(f"Error parsing data, Serialized value too large - max {LARGEST_VALUE} bytes")
+    return json
+
+
 def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()

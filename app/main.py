@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import text
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from app import broker
@@ -90,7 +91,9 @@ def create_app() -> FastAPI:
     vendor = Path(swagger_ui_bundle.__file__).parent / "vendor"
     swagger = next(path.parent for path in sorted(vendor.rglob("swagger-ui-bundle.js")))
     app.mount("/static/swagger", StaticFiles(directory=swagger))
-    app.mount("", storage)  # last: it takes every path that nobody else has
+    rest = Mount("", storage)  # last: it takes every path that nobody else has,
+    rest.path_regex = re.compile("^/(?P<path>.*)$", re.DOTALL)  # with line breaks too
+    app.router.routes.append(rest)
     return app
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from app import broker
 from app.db import reading, transaction
 from app.errors import CrawldockError, NotFound
 from app.models import Version
-from app.services import jobs, versions
+from app.services import jobs, versions, workers
 from app.services.jobs import CANCELLED, Claimed
 from app.settings import settings
 from worker import builder, eggs, environ, fifo, process, signals, venvs, warm
@@ -41,6 +42,7 @@ def run(worker: str, task_id: str) -> None:
     if job is None:
         return
     log.info("job %s: started", job.key)
+    _pass_on()
     recorder = Recorder(job.id, job.token)
     reason = FAILED
     with ExitStack() as cleanup:
@@ -55,6 +57,19 @@ def run(worker: str, task_id: str) -> None:
             recorder.log(ERROR, f"the platform failed to run the job: {type(error).__name__}: {error}")
     # "finished" is the last word: when it is said, records are stored, processes and folders are gone.
     _finish(job, recorder, reason)
+    _pass_on()
+
+
+def _pass_on() -> None:
+    """Wake the next free slot, be it our own, while jobs wait: one message was sent for many."""
+    try:
+        with reading() as session:
+            priorities = workers.wanted(session, 1)
+    except DBAPIError as error:
+        log.warning("nobody was woken: %s", type(error.orig).__name__)  # the reconciler does it
+        return
+    for priority in priorities:
+        broker.wake(priority)
 
 
 def _run_spider(job: Claimed, recorder: Recorder, cleanup: ExitStack) -> str:

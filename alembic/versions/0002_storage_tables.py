@@ -37,13 +37,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_collection")),
         sa.UniqueConstraint("project_id", "type", "name", name=op.f("uq_collection_project_id_type_name")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "frontier_slot",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("project_id", sa.Integer(), nullable=False),
         sa.Column("frontier", sa.String(255), nullable=False),
-        sa.Column("slot", sa.String(255), nullable=False),
+        sa.Column("slot", sa.String(255), nullable=True),
         sa.Column("batches", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id"], ["project.id"], name=op.f("fk_frontier_slot_project_id"), ondelete="CASCADE"
@@ -52,6 +53,7 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "project_id", "frontier", "slot", name=op.f("uq_frontier_slot_project_id_frontier_slot")
         ),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "project_setting",
@@ -98,7 +100,7 @@ def upgrade() -> None:
         sa.Column("priority", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
-        sa.Column("requests", sa.JSON(), nullable=False),
+        sa.Column("requests", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["slot_id"], ["frontier_slot.id"], name=op.f("fk_frontier_batch_slot_id"), ondelete="CASCADE"
         ),

@@ -10,7 +10,11 @@ class Collection(Table, table=True):
     """One collection; it comes into being with its first record."""
 
     __tablename__ = "collection"
-    __table_args__ = (UniqueConstraint("project_id", "type", "name"),)
+    __table_args__ = (
+        UniqueConstraint("project_id", "type", "name"),
+        # No id is given twice: a slow reader of a deleted collection must not see another one's records.
+        {"sqlite_autoincrement": True},
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     project_id: int = Field(foreign_key="project.id", ondelete="CASCADE")

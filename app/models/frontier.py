@@ -1,23 +1,26 @@
 """The frontier: slots with the fingerprints they have seen and batches of requests (contract 6.21)."""
 
-from typing import Any
-
 from sqlalchemy import BigInteger, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field
 
-from app.models.base import BigKey, Json, Table
+from app.models.base import BigKey, Table
 
 
 class FrontierSlot(Table, table=True):
     """One slot of a frontier; it comes into being with its first request."""
 
     __tablename__ = "frontier_slot"
-    __table_args__ = (UniqueConstraint("project_id", "frontier", "slot"),)
+    __table_args__ = (
+        UniqueConstraint("project_id", "frontier", "slot"),
+        # No id is given twice: a slow reader of a deleted slot must not see another one's requests.
+        {"sqlite_autoincrement": True},
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     project_id: int = Field(foreign_key="project.id", ondelete="CASCADE")
     frontier: str = Field(max_length=255)
-    slot: str = Field(max_length=255)
+    # NULL: deleted. Its fingerprints and batches are removed later, a part at a time.
+    slot: str | None = Field(default=None, max_length=255)
     batches: int = Field(default=0, sa_type=BigInteger)  # numbers handed out, never reused
 
 
@@ -40,4 +43,4 @@ class FrontierBatch(Table, table=True):
     priority: int = Field(primary_key=True, sa_type=BigInteger)
     number: int = Field(primary_key=True, sa_type=BigKey)
     count: int
-    requests: list[Any] = Field(sa_type=Json)  # [fp, qdata] each
+    requests: bytes = Field(sa_type=LargeBinary)  # a JSON array of [fp, qdata]

@@ -22,15 +22,18 @@ class Job(Table, table=True):
     """One run of a spider.
 
     pending  -> running    claim()          best row: priority DESC, then oldest; writes token, lease, task id
+    pending  -> running    queue.start()    the same for somebody outside: a token, but neither lease nor task
     pending  -> finished   request_stop()   close_reason "cancelled", never ran
     running  -> running    heartbeat(token) extends the lease, answers "stop asked?" and "still mine?" at once
     running  -> finished   finish(token)    by the owner, after the last record is stored
     running  -> finished   reap()           by the reconciler, lease expired; "worker lost"
+    running  -> finished   end_stopped()    by the reconciler, outside, stopped in vain; "cancel_timeout"
     pending  -> deleted    delete()         never ran
     finished -> deleted    delete()         records are removed by prune, later
+    any      -> later      queue.change()   by whoever has a key; a job of ours is taken from its worker
 
-    Each arrow is one function of ``services.jobs``: one UPDATE that names the state it leaves and, for
-    the owner's arrows, the token. Times are milliseconds on the database's clock.
+    Each arrow is one function of ``services.jobs``, or of ``services.queue``: one UPDATE that names the
+    state it leaves and, for the owner's arrows, the token. Times are milliseconds on the database's clock.
     """
 
     __tablename__ = "job"

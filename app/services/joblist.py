@@ -12,11 +12,19 @@ from sqlmodel import col
 from app.db import AnyRow, execute, now_ms, reading
 from app.keys import LARGEST, JobKey
 from app.models import Job, JobState, JobTag, Kind, Spider
-from app.services import jobs
+from app.services import jobmeta, jobs
 from app.services.records import COUNTERS
 
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 BATCH = 1000  # jobs that a stream reads at once
+
+# What a row of a queue's list has besides key, ts, elapsed and state (contract 6.13).
+ROW = (
+    "spider", "pending_time", "running_time", "finished_time", "close_reason", "items", "pages", "logs",
+    "errors", "version", "tags",
+)  # fmt: skip
+
+tags_of = jobmeta.tags_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,10 @@ class Filter:
     states: Sequence[JobState] = ()
     has_tag: Sequence[str] = ()
     lacks_tag: Sequence[str] = ()
+    spider_number: int | None = None
+    startts: int | None = None  # ms: entered their state then or later
+    endts: int | None = None  # ms: entered it before
+    stop: JobKey | None = None  # before this one in the list, if it is in it
 
     @property
     def narrows(self) -> bool:
@@ -60,17 +72,25 @@ def _where(session: Session, wanted: Filter) -> Any:
     conditions = [col(Job.project_id) == wanted.project, col(Job.state).in_(wanted.states or LIVE)]
     if wanted.keys:
         conditions.append(col(Job.id).in_(jobs.ids_of(session, wanted.keys)))
-    if wanted.spider is not None:
-        spider = session.scalar(
-            select(col(Spider.id)).where(
-                col(Spider.project_id) == wanted.project, col(Spider.name) == wanted.spider
+    for column, given in ((Spider.name, wanted.spider), (Spider.number, wanted.spider_number)):
+        if given is not None:
+            named = select(col(Spider.id)).where(
+                col(Spider.project_id) == wanted.project, col(column) == given
             )
-        )
-        conditions.append(col(Job.spider_id) == (spider or 0))
+            conditions.append(col(Job.spider_id) == (session.scalar(named) or 0))
+    if wanted.startts is not None:
+        conditions.append(col(Job.state_time) >= wanted.startts)
+    if wanted.endts is not None:
+        conditions.append(col(Job.state_time) < wanted.endts)
     if wanted.has_tag:
         conditions.append(_tagged(wanted.has_tag))
     if wanted.lacks_tag:
         conditions.append(~_tagged(wanted.lacks_tag))
+    if wanted.stop is not None:
+        moment = select(col(Job.state_time), col(Job.id)).where(*conditions)
+        last = session.execute(moment.where(col(Job.id) == jobs.find(session, wanted.stop))).one_or_none()
+        if last is not None:
+            conditions.append(tuple_(col(Job.state_time), col(Job.id)) > tuple_(*last))
     return and_(*conditions)
 
 
@@ -117,15 +137,6 @@ def last_offset(session: Session, wanted: Filter, limit: int) -> int:
 def key_of(row: AnyRow) -> JobKey:
     """The key of a row of ``COLUMNS``."""
     return JobKey(row.project_id, row.spider_number, row.number)
-
-
-def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
-    """The tags of each job that has any, in the order they were added."""
-    found: dict[int, list[str]] = {}
-    statement = select(col(JobTag.job_id), col(JobTag.tag)).where(col(JobTag.job_id).in_(ids))
-    for job_id, tag in session.execute(statement.order_by(col(JobTag.job_id), col(JobTag.position))):
-        found.setdefault(job_id, []).append(tag)
-    return found
 
 
 def ids(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[int]:
@@ -180,6 +191,104 @@ def update_tags(
     return len(chosen)
 
 
+# Lists of the storage API
+
+
+def newest(session: Session, wanted: Filter, limit: int, offset: int = 0) -> list[int]:
+    """Row ids of at most ``limit`` jobs after the first ``offset``: the latest to enter its state first."""
+    # The ids alone are in an index: what is skipped costs little, and nothing is sorted.
+    statement = select(col(Job.id)).where(_where(session, wanted))
+    newest_first = statement.order_by(col(Job.state_time).desc(), col(Job.id).desc())
+    return list(session.scalars(newest_first.limit(limit).offset(offset)))
+
+
+def last_finished(
+    session: Session, project: int, first: int, limit: int, spider: int | None = None
+) -> list[int]:
+    """Row ids of the most recently finished job of each spider that has one, by the spiders' numbers.
+
+    Args:
+        first: number of the spider to begin with.
+        spider: number of the only one.
+
+    """
+    last = (
+        select(col(Job.id))
+        .where(col(Job.spider_id) == col(Spider.id), col(Job.state) == JobState.FINISHED)
+        .order_by(col(Job.state_time).desc(), col(Job.id).desc())
+        .limit(1)
+        .correlate(Spider)
+        .scalar_subquery()
+    )
+    of_each = select(col(Spider.number), last.label("job_id")).where(
+        col(Spider.project_id) == project, col(Spider.number) >= first
+    )
+    if spider is not None:
+        of_each = of_each.where(col(Spider.number) == spider)
+    found = of_each.subquery()
+    statement = select(found.c.job_id).where(found.c.job_id.is_not(None)).order_by(found.c.number)
+    return list(session.scalars(statement.limit(limit)))
+
+
+def summaries(session: Session, chosen: Sequence[int], names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a queue's list (contract 6.13) of jobs by row id, in that order; unknown ones are left out.
+
+    Args:
+        names: the metadata fields of a row; none: the usual ones.
+
+    """
+    found = jobmeta.by_id(session, chosen, {"state", *(names or ROW)})
+    rows = []
+    for job in (found[job_id] for job_id in chosen if job_id in found):
+        # A client takes an age of nought for none at all.
+        row = {"key": str(job.key), "ts": job.ts, "elapsed": max(job.age, 1), **job.fields}
+        if not names and not row.get("tags"):
+            row.pop("tags", None)
+        rows.append(row)
+    return rows
+
+
+def queues(session: Session, projects: Sequence[int]) -> dict[int, dict[str, int]]:
+    """How many jobs of each project are pending, running, finished."""
+    lengths = {project: dict.fromkeys(map(str, LIVE), 0) for project in projects}
+    for start in range(0, len(projects), BATCH):
+        mine = col(Job.project_id).in_(projects[start : start + BATCH])
+        counted = select(col(Job.project_id), col(Job.state), func.count()).where(
+            mine, col(Job.state).in_(LIVE)
+        )
+        for project, state, number in session.execute(counted.group_by(col(Job.project_id), col(Job.state))):
+            lengths[project][state] = number
+    return lengths
+
+
+def running_units(session: Session, project: int) -> int:
+    """The units of all running jobs of a project."""
+    running = and_(col(Job.project_id) == project, col(Job.state) == JobState.RUNNING)
+    return session.scalar(select(func.coalesce(func.sum(col(Job.units)), 0)).where(running)) or 0
+
+
+# Jobs in the order of their keys
+
+
+def in_key_order(project: int, spider: int | None, after: JobKey, limit: int) -> Iterator[list[int]]:
+    """Row ids of jobs by key, some at a time, each in a transaction of its own; deleted ones are left out.
+
+    Args:
+        spider: number of the spider; None: of all.
+        after: the key before the first one.
+        limit: of all together.
+
+    """
+    while limit > 0:
+        with reading() as session:
+            found = _by_key(session, project, spider, after, min(limit, BATCH), literal(1))
+        if not found:
+            return
+        yield [row.id for row in found]
+        limit -= len(found)
+        after = JobKey(project, found[-1].spider_number, found[-1].number)
+
+
 def with_records(
     session: Session, project: int, spider: int | None, kind: Kind, after: JobKey, limit: int = BATCH
 ) -> Sequence[AnyRow]:
@@ -192,17 +301,35 @@ def with_records(
 
     """
     total = getattr(Job, COUNTERS[kind]) if kind in COUNTERS else literal(LARGEST)
-    named = [col(Spider.number).label("spider_number"), total.label("total")]
-    columns: list[Any] = [Job.id, Job.number, Job.project_id, *named]
-    statement = (
-        select(*columns)
-        .join(Spider, col(Spider.id) == col(Job.spider_id))
-        .where(col(Spider.project_id) == project, col(Job.state).in_(LIVE))
-        .where(tuple_(col(Spider.number), col(Job.number)) > tuple_(after.spider, after.job))
-        .order_by(col(Spider.number), col(Job.number))
-        .limit(limit)
-    )
-    if spider is not None:
-        statement = statement.where(col(Spider.number) == spider)
-    statement = statement.where(total > 0)
-    return session.execute(statement).all()
+    return _by_key(session, project, spider, after, limit, total)
+
+
+def _by_key(
+    session: Session, project: int, spider: int | None, after: JobKey, limit: int, total: Any
+) -> list[AnyRow]:
+    """Jobs that are not deleted, with a ``total`` above 0, by spider and number."""
+    columns = (col(Job.id), col(Job.number), col(Job.project_id), total.label("total"))
+    found: list[AnyRow] = []
+    # In two: asked in one, "this spider's later jobs, or later spiders" would be searched from the very
+    # first job on. And this spider's by its id, without a join or subquery, else PostgreSQL sorts them all.
+    if spider in (None, after.spider):
+        this = select(col(Spider.id)).where(
+            col(Spider.project_id) == project, col(Spider.number) == after.spider
+        )
+        found += session.execute(
+            select(*columns, literal(after.spider).label("spider_number"))
+            .where(col(Job.spider_id) == (session.scalar(this) or 0), col(Job.number) > after.job)
+            .where(col(Job.state).in_(LIVE), total > 0)
+            .order_by(col(Job.number))
+            .limit(limit)
+        )
+    if len(found) < limit and (spider is None or spider > after.spider):
+        others = col(Spider.number) > after.spider if spider is None else col(Spider.number) == spider
+        found += session.execute(
+            select(*columns, col(Spider.number).label("spider_number"))
+            .join(Spider, col(Spider.id) == col(Job.spider_id))
+            .where(col(Spider.project_id) == project, others, col(Job.state).in_(LIVE), total > 0)
+            .order_by(col(Spider.number), col(Job.number))
+            .limit(limit - len(found))
+        )
+    return found

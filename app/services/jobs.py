@@ -4,28 +4,29 @@ Each arrow is one UPDATE that names the state it leaves; who changed the row is 
 """
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, case, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import broker
-from app.db import after_commit, execute, now_ms
+from app.db import AnyRow, execute, insert_into, now_ms
 from app.errors import AlreadyScheduled, NotFound
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Project, Spider
-from app.services import projects
+from app.services import activity, projects
+from app.services.activity import ENTERED
+from app.services.transitions import SPIDER_NUMBER, entered, hold, key_of, move, new_token, revoke
 
 LEASE_MS = 20_000  # an owner not heard of for so long has lost its job
+OUTSIDE_STOP_MS = 300_000  # a job without a lease has so long to end once it was asked to; contract 7.5
 REASON_LENGTH = 255  # characters, contract 7.5
 
+RUNNER, RECONCILER = "jobrunner", "reconciler"  # whose name is written when it was the platform
 CANCELLED = "cancelled"
 CANCEL_TIMEOUT = "cancel_timeout"
 WORKER_LOST = "worker lost"
@@ -52,45 +53,51 @@ def duplicate_key(spider: str, args: dict[str, str], job_cmd: list[str] | None) 
     return hashlib.sha256(orjson.dumps([spider, sorted(args.items()), job_cmd])).hexdigest()
 
 
-def _entered(state: JobState, by: Any) -> dict[str, Any]:
-    """The columns that entering ``state`` writes: the state itself, times, and who did it (contract 7.3)."""
-    now = now_ms()
-    who = {
-        JobState.PENDING: "scheduled_by",
-        JobState.RUNNING: "started_by",
-        JobState.FINISHED: "completed_by",
-        JobState.DELETED: "deleted_by",
-    }
-    changed = dict.fromkeys(("state_time", "updated_time", "touched_time", f"{state}_time"), now)
-    return {"state": state, **changed, who[state]: by}
-
-
 # Scheduling is the call that comes in thousands; putting its statements together each time costs
 # more than executing them, so they are made once. Plain tables, because the ORM adds nothing here.
 _JOB, _SPIDER = Job.__table__, Spider.__table__  # type: ignore[attr-defined]
 _TAKE_NUMBER = (
     update(_SPIDER)
     .where(_SPIDER.c.project_id == bindparam("of_project"), _SPIDER.c.name == bindparam("named"))
-    .where(_SPIDER.c.deployed)
+    .where(or_(_SPIDER.c.deployed, _SPIDER.c.declared))
     .values(jobs=_SPIDER.c.jobs + 1)
-    .returning(_SPIDER.c.id, _SPIDER.c.number, _SPIDER.c.jobs)
+    .returning(_SPIDER.c.id, _SPIDER.c.number, _SPIDER.c.jobs, _SPIDER.c.deployed)
 )
-_INSERT = {
-    state: insert(_JOB)
-    .values(
-        version=projects.current_version(bindparam("of_project")), **_entered(state, bindparam("by_whom"))
-    )
-    .returning(_JOB.c.id)
-    for state in JobState
-}
+_INSERTS: dict[tuple[str, JobState, bool], Any] = {}
+
+
+def insert_row(session: Session, state: JobState, by: str, row: dict[str, Any]) -> int | None:
+    """Insert a job that is born in ``state``; a job that is not ``pushed`` has the current version.
+
+    Returns: its row id; None when its ``duplicate_key`` is that of a job that is pending or running. The
+    transaction goes on then, so that the number that the job would have had can be used up (contract 7.2).
+    """
+    pushed = row["pushed"]
+    kind = (session.get_bind().dialect.name, state, pushed)
+    if kind not in _INSERTS:
+        values = entered(state, bindparam("by_whom"))
+        if not pushed:
+            values["version"] = projects.current_version(bindparam("of_project"))
+        _INSERTS[kind] = (
+            insert_into(session, _JOB)
+            .values(values)
+            .on_conflict_do_nothing(
+                index_elements=["project_id", "duplicate_key"],
+                index_where=text("state IN ('pending', 'running')"),
+            )
+            .returning(_JOB.c.id)
+        )
+    job_id: int | None = session.execute(_INSERTS[kind], {"by_whom": by, **row}).scalar_one_or_none()
+    return job_id
 
 
 def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
-    """Insert a job; a pending one is announced to a worker after commit.
+    """Insert a job; a pending one is announced to a worker after commit, one born running has a token.
 
     Raises:
-        NotFound: the project's current version has no such spider (contract 13.1).
-        AlreadyScheduled: a job with the same spider and arguments is pending or running.
+        NotFound: the project has no such spider: none that was deployed, or declared (contract 13.1).
+        AlreadyScheduled: a job with the same spider and arguments is pending or running. Who commits all
+            the same uses up the number of the job that was refused, as recorded (contract 7.2).
 
     """
     # The number is taken by the same statement that finds the spider, so no two jobs share one.
@@ -100,7 +107,6 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
         raise NotFound(f"Spider not found: {new.spider}")
     row = {
         "of_project": project_id,
-        "by_whom": by,
         "project_id": project_id,
         "spider_id": spider.id,
         "number": spider.jobs,
@@ -112,21 +118,21 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
         "environment": new.environment or None,
         "job_cmd": new.job_cmd,
         "meta": new.meta or None,
+        "token": new_token() if new.state == JobState.RUNNING else None,
+        "pushed": False,
     }
-    try:
-        job_id = session.execute(_INSERT[new.state], row).scalar_one()
-    except IntegrityError as error:
-        # PostgreSQL names the index, SQLite its columns.
-        if "uq_job_active" in str(error.orig) or "job.duplicate_key" in str(error.orig):
-            raise AlreadyScheduled(new.spider) from None
-        raise
+    job_id = insert_row(session, new.state, by, row)
+    if job_id is None:
+        raise AlreadyScheduled(new.spider)
+    key = JobKey(project_id, spider.number, spider.jobs)
     tags = list(dict.fromkeys(new.tags))
     if tags:
         rows = [{"job_id": job_id, "tag": tag, "position": place} for place, tag in enumerate(tags)]
         session.execute(insert(JobTag), rows)
-    if new.state == JobState.PENDING:
+    activity.happened(session, by, [(ENTERED[new.state], key)])
+    if new.state == JobState.PENDING and spider.deployed:
         broker.wake_after_commit(session, new.priority)
-    return JobKey(project_id, spider.number, spider.jobs)
+    return key
 
 
 @dataclass(frozen=True)
@@ -155,33 +161,43 @@ def claim(session: Session, worker: str, task_id: str) -> Claimed | None:
     2. The UPDATE names the state it leaves, so a row that changed in between is left alone.
     3. The random token makes every other process a stranger, a former owner on this machine included.
     """
-    best = (
-        select(col(Job.id))
-        .join(Spider, col(Spider.id) == col(Job.spider_id))
-        .where(col(Job.state) == JobState.PENDING, col(Spider.deployed))
-        .order_by(col(Job.priority).desc(), col(Job.id))
-        .limit(1)
-        .with_for_update(of=Job, skip_locked=True)
-    )
-    token = secrets.token_hex(16)
+    best = best_pending(col(Spider.deployed))
+    token = new_token()
     project = select(col(Project.version_id)).where(col(Project.id) == col(Job.project_id))
     current = project.correlate(Job).scalar_subquery()
     row = execute(
         session,
         update(Job)
-        .where(col(Job.id) == best.scalar_subquery(), col(Job.state) == JobState.PENDING)
+        .where(col(Job.id) == best, col(Job.state) == JobState.PENDING)
         .values(
             token=token,
             lease_time=now_ms() + LEASE_MS,
             task_id=task_id,
             worker=worker,
             version=projects.current_version(col(Job.project_id)),
-            **_entered(JobState.RUNNING, "jobrunner"),
+            **entered(JobState.RUNNING, RUNNER),
         )
         # In the same statement as its name above, so that both are of the same version.
         .returning(col(Job.id), current.label("version_id")),
     ).one_or_none()
-    return None if row is None else _claimed(session, row.id, row.version_id, token)
+    if row is None:
+        return None
+    job = _claimed(session, row.id, row.version_id, token)
+    activity.happened(session, RUNNER, [(ENTERED[JobState.RUNNING], job.key)])
+    return job
+
+
+def best_pending(*conditions: Any) -> Any:
+    """A scalar subquery: the id of the pending job to start next, the highest priority, then the oldest."""
+    return (
+        select(col(Job.id))
+        .join(Spider, col(Spider.id) == col(Job.spider_id))
+        .where(col(Job.state) == JobState.PENDING, *conditions)
+        .order_by(col(Job.priority).desc(), col(Job.id))
+        .limit(1)
+        .with_for_update(of=Job, skip_locked=True)
+        .scalar_subquery()
+    )
 
 
 def _claimed(session: Session, job_id: int, version_id: int, token: str) -> Claimed:
@@ -230,95 +246,82 @@ def heartbeat(session: Session, job_id: int, token: str) -> Beat:
 
 
 def request_stop(session: Session, keys: Sequence[JobKey], by: str) -> int:
-    """Stop jobs: a pending one is finished here and now, of a running one the task is revoked after commit.
+    """``stop`` of the jobs that exist among ``keys``."""
+    return stop(session, hold(session, col(Job.id).in_(ids_of(session, keys))), by)
 
-    1. Pending rows are finished first. A row that a claim takes meanwhile is running when we see it.
-       So are running ones that nobody runs: they were only declared to be running (contract 4.1, meta).
-    2. Running rows get the mark, once. The mark is the truth; the revoke only makes its owner look now.
+
+def stop(session: Session, rows: Sequence[AnyRow], by: str) -> int:
+    """Stop jobs that are held: a pending one is finished here and now, a running one gets the mark, once.
+
+    The mark is the truth. After commit the task is revoked, which only makes its owner look now. Who runs
+    a job outside sees the mark in its metadata, or is overtaken by ``end_stopped`` (contract 6.11).
 
     Returns: how many jobs were pending or running.
     """
-    ids = ids_of(session, keys)
-    ended = execute(
-        session,
-        update(Job)
-        .where(
-            col(Job.id).in_(ids),
-            or_(
-                col(Job.state) == JobState.PENDING,
-                and_(col(Job.state) == JobState.RUNNING, col(Job.token).is_(None)),
-            ),
-        )
-        .values(
-            close_reason=CANCELLED, cancelled_by=by, stop_time=now_ms(), **_entered(JobState.FINISHED, by)
-        ),
-    ).rowcount
-    marked = execute(
-        session,
-        update(Job)
-        .where(col(Job.id).in_(ids), col(Job.state) == JobState.RUNNING)
-        .values(
-            stop_time=func.coalesce(col(Job.stop_time), now_ms()),
-            cancelled_by=func.coalesce(col(Job.cancelled_by), by),
-            touched_time=now_ms(),
-        )
-        .returning(col(Job.task_id)),
-    ).all()
-    tasks = [row.task_id for row in marked if row.task_id is not None]
-    if tasks:
-        after_commit(session, partial(broker.revoke, tasks))
-    return ended + len(marked)
+    pending = [row for row in rows if row.state == JobState.PENDING]
+    running = [row for row in rows if row.state == JobState.RUNNING]
+    fresh = [row for row in running if row.stop_time is None]
+    mark = {"stop_time": now_ms(), "cancelled_by": by}
+    move(session, pending, JobState.FINISHED, by, activity.CANCELLED, close_reason=CANCELLED, **mark)
+    if fresh:
+        marked = col(Job.id).in_([row.id for row in fresh]) & (col(Job.state) == JobState.RUNNING)
+        session.execute(update(Job).where(marked).values(touched_time=now_ms(), **mark))
+        activity.happened(session, by, [(activity.CANCELLED, key_of(row)) for row in fresh])
+    revoke(session, running)
+    return len(pending) + len(running)
+
+
+def outcome(reason: Any) -> Any:
+    """The close reason of a job that ran: a stop that was asked for wins over ``reason`` (contract 7.5),
+    but not over the fact that it had to be enforced.
+    """
+    if isinstance(reason, str) and reason == CANCEL_TIMEOUT:
+        return reason
+    return case((col(Job.stop_time).is_not(None), CANCELLED), else_=reason)
 
 
 def finish(session: Session, job_id: int, token: str, reason: str) -> bool:
-    """The owner's last word. False: the job is no longer ours, and nothing was changed.
-
-    A stop that was asked for wins over what the spider reports (contract 7.5), but not over the fact
-    that it had to be killed.
-    """
-    kept = reason == CANCEL_TIMEOUT
-    outcome = (
-        reason if kept else case((col(Job.stop_time).is_not(None), CANCELLED), else_=reason[:REASON_LENGTH])
-    )
-    changed = execute(
+    """The owner's last word. False: the job is no longer ours, and nothing was changed."""
+    row = execute(
         session,
         update(Job)
         .where(_owned(job_id, token))
         .values(
-            close_reason=outcome, token=None, lease_time=None, **_entered(JobState.FINISHED, "jobrunner")
-        ),
-    )
-    return changed.rowcount == 1
+            close_reason=outcome(reason[:REASON_LENGTH]),
+            token=None,
+            lease_time=None,
+            **entered(JobState.FINISHED, RUNNER),
+        )
+        .returning(col(Job.project_id), col(Job.number), SPIDER_NUMBER.label("spider_number")),
+    ).one_or_none()
+    if row is not None:
+        activity.happened(session, RUNNER, [(ENTERED[JobState.FINISHED], key_of(row))])
+    return row is not None
 
 
 def reap(session: Session) -> list[int]:
     """Finish running jobs whose lease has expired: their owner is gone. Returns their row ids."""
-    rows = execute(
-        session,
-        update(Job)
-        .where(col(Job.state) == JobState.RUNNING, col(Job.lease_time) < now_ms())
-        .values(
-            close_reason=case((col(Job.stop_time).is_not(None), CANCELLED), else_=WORKER_LOST),
-            token=None,
-            lease_time=None,
-            **_entered(JobState.FINISHED, "reconciler"),
-        )
-        .returning(col(Job.id)),
-    )
+    return _end(session, col(Job.lease_time) < now_ms(), outcome(WORKER_LOST))
+
+
+def end_stopped(session: Session) -> list[int]:
+    """Finish running jobs of outside workers that were asked to stop long ago. Returns their row ids."""
+    late = col(Job.stop_time) < now_ms() - OUTSIDE_STOP_MS
+    return _end(session, col(Job.lease_time).is_(None) & late, CANCEL_TIMEOUT)
+
+
+def _end(session: Session, condition: Any, reason: Any) -> list[int]:
+    rows = hold(session, col(Job.state) == JobState.RUNNING, condition, skip_locked=True)
+    move(session, rows, JobState.FINISHED, RECONCILER, close_reason=reason)
     return [row.id for row in rows]
 
 
 def delete(session: Session, keys: Sequence[JobKey], by: str) -> int:
     """Delete pending and finished jobs, never running ones (contract 13.4); returns how many it were."""
-    return execute(
-        session,
-        update(Job)
-        .where(
-            col(Job.id).in_(ids_of(session, keys)),
-            col(Job.state).in_((JobState.PENDING, JobState.FINISHED)),
-        )
-        .values(_entered(JobState.DELETED, by)),
-    ).rowcount
+    gone = (JobState.PENDING, JobState.FINISHED)
+    rows = hold(session, col(Job.id).in_(ids_of(session, keys)), col(Job.state).in_(gone))
+    move(session, rows, JobState.DELETED, by)
+    return len(rows)
 
 
 def ids_of(session: Session, keys: Sequence[JobKey]) -> list[int]:

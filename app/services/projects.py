@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+import orjson
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, execute, now_ms
-from app.errors import BadParameter, NameTaken
+from app.db import AnyRow, execute, insert_into, now_ms
+from app.errors import BadParameter, NameTaken, NotFound
+from app.jsonlines import value_json
 from app.keys import LARGEST
-from app.models import Project, Spider, Version
+from app.models import Project, ProjectSetting, Spider, Version
 
 
 def create(session: Session, name: str, project_id: int | None = None) -> int:
@@ -58,16 +60,85 @@ def current_version(project_id: Any) -> Any:
 
 
 def spiders(session: Session, project_id: int, names: Sequence[str] = ()) -> Sequence[AnyRow]:
-    """The project's deployed spiders by name: ``name``, ``number``, ``type``, ``version``."""
+    """The project's spiders by name: ``name``, ``number``, ``type``, ``tags`` (None: none), and ``version``
+    (None: no version has it).
+
+    Those that were deployed or declared; not those that only jobs of the queue have named (contract 6.8).
+    """
     statement = select(
         col(Spider.name),
         col(Spider.number),
         col(Spider.type),
-        current_version(project_id).label("version"),
-    ).where(col(Spider.project_id) == project_id, col(Spider.deployed))
+        col(Spider.tags),
+        case((col(Spider.deployed), current_version(project_id))).label("version"),
+    ).where(col(Spider.project_id) == project_id, or_(col(Spider.deployed), col(Spider.declared)))
     if names:
         statement = statement.where(col(Spider.name).in_(names))
     return session.execute(statement.order_by(col(Spider.name))).all()
+
+
+def spider_number(session: Session, project_id: int, name: str) -> int | None:
+    """The number of a spider, deployed or not; None when the project has never heard of the name."""
+    return session.scalar(select(col(Spider.number)).where(_named(project_id, name)))
+
+
+def _named(project_id: int, name: str) -> Any:
+    return and_(col(Spider.project_id) == project_id, col(Spider.name) == name)
+
+
+def check_name(name: str) -> None:
+    """Refuse what no spider can be called.
+
+    Raises:
+        BadParameter: it is such a name.
+
+    """
+    if not 1 <= len(name) <= 255 or "\0" in name:
+        raise BadParameter("invalid value for spider: a name has 1 to 255 characters and no NUL")
+
+
+def add_spider(session: Session, project_id: int, name: str) -> int:
+    """The number of a spider; a new name gets the next one, but is no spider of the project yet.
+
+    Raises:
+        BadParameter: no spider can have that name.
+        NotFound: there is no such project.
+
+    """
+    check_name(name)
+    known = spider_number(session, project_id, name)
+    if known is not None:
+        return known
+    # The UPDATE holds the project until commit. Of two who add the same name, the second one waits here
+    # and then finds it; a number that it took for nothing is passed over, as numbers may be.
+    number = execute(
+        session,
+        update(Project)
+        .where(col(Project.id) == project_id)
+        .values(spiders=Project.spiders + 1)
+        .returning(col(Project.spiders)),
+    ).scalar_one_or_none()
+    if number is None:
+        raise NotFound(f"unknown project: {project_id}")
+    known = spider_number(session, project_id, name)
+    if known is None:
+        new = {"project_id": project_id, "number": number, "name": name, "type": "manual", "jobs": 0}
+        session.execute(insert(Spider).values(**new, deployed=False, declared=False))
+    return number if known is None else known
+
+
+def declare(session: Session, project_id: int, name: str) -> int:
+    """Make a spider of the project by hand, and return its number (contract 6.2).
+
+    Raises:
+        BadParameter, NotFound: as ``add_spider``.
+
+    """
+    number = add_spider(session, project_id, name)
+    session.execute(
+        update(Spider).where(_named(project_id, name), ~col(Spider.declared)).values(declared=True)
+    )
+    return number
 
 
 def set_deployed(session: Session, project_id: int, names: Sequence[str]) -> None:
@@ -75,16 +146,48 @@ def set_deployed(session: Session, project_id: int, names: Sequence[str]) -> Non
     mine = col(Spider.project_id) == project_id
     known = set(session.scalars(select(col(Spider.name)).where(mine)))
     for name in sorted(set(names) - known):
-        number = execute(
-            session,
-            update(Project)
-            .where(col(Project.id) == project_id)
-            .values(spiders=Project.spiders + 1)
-            .returning(col(Project.spiders)),
-        ).scalar_one()
-        session.execute(
-            insert(Spider).values(
-                project_id=project_id, number=number, name=name, type="manual", deployed=True, jobs=0
-            )
-        )
+        add_spider(session, project_id, name)
     session.execute(update(Spider).where(mine).values(deployed=col(Spider.name).in_(names)))
+
+
+# Settings (contract 6.4)
+
+
+def settings(session: Session, project_id: int) -> dict[str, Any]:
+    """What was set, by name."""
+    statement = select(col(ProjectSetting.name), col(ProjectSetting.value))
+    found = session.execute(statement.where(col(ProjectSetting.project_id) == project_id))
+    return {name: orjson.loads(value) for name, value in found}
+
+
+def setting(session: Session, project_id: int, name: str) -> Any:
+    """One setting; None when it is not set, or set to null."""
+    found = session.get(ProjectSetting, (project_id, name))
+    return None if found is None else orjson.loads(found.value)
+
+
+def set_settings(session: Session, project_id: int, values: dict[str, Any]) -> None:
+    """Merge values into the settings; null is a value too.
+
+    Raises:
+        BadParameter: a name is empty, has a NUL or more than 255 characters; a value is nested too deeply.
+        TooLarge: a value has more than 1 MiB.
+
+    """
+    rows = []
+    for name, value in sorted(values.items()):  # in one order, so that no two writers wait for each other
+        if not 1 <= len(name) <= 255 or "\0" in name:
+            raise BadParameter(f"invalid name of a setting: {name[:50]!r}; 1 to 255 characters, no NUL")
+        rows.append({"project_id": project_id, "name": name, "value": value_json(value).decode()})
+    if rows:
+        new = insert_into(session, ProjectSetting)
+        written = new.on_conflict_do_update(
+            index_elements=["project_id", "name"], set_={"value": new.excluded.value}
+        )
+        session.execute(written, rows)
+
+
+def remove_setting(session: Session, project_id: int, name: str) -> None:
+    """Remove a setting, if there is one of that name."""
+    mine = col(ProjectSetting.project_id) == project_id
+    session.execute(delete(ProjectSetting).where(mine, col(ProjectSetting.name) == name))

@@ -2,21 +2,25 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import broker
-from app.db import execute, now_ms, reading, transaction
-from app.models import Job, JobState, Spider
-from app.services import jobs, records, versions, workers
+from app.db import now_ms, reading, transaction
+from app.models import Job, JobState
+from app.services import collections, frontier, jobs, records, versions, workers
+from app.services.transitions import hold, move
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0  # a longer wait for the database means that others waited too
+MOST_WAKES = 1000  # messages of one sweep
 PURGE_AFTER_MS = 60_000  # readers of a job that was just deleted may finish
 BATCH = 20  # jobs whose records are merged or removed in one transaction
+PARTS = 10  # of deleted collections and slots that one call removes, each in a transaction of its own
 DAY_MS = 86_400_000
 
 
@@ -32,9 +36,11 @@ def sweep(reap: bool = True) -> None:
         session.connection()  # begins here, and may wait for a lock that owners wait for too
         if reap and time.monotonic() - asked < PATIENCE_SECONDS:
             _reap(session)
+        for job_id in jobs.end_stopped(session):
+            log.warning("job row %s: %s", job_id, jobs.CANCEL_TIMEOUT)
     with reading() as session:
         builds = versions.waiting(session)
-        priorities = _waiting(session, workers.free_slots(session))
+        priorities = workers.wanted(session, MOST_WAKES)
     for version_id in builds:
         broker.build(version_id)
     for priority in priorities:
@@ -47,22 +53,8 @@ def _reap(session: Session) -> None:
     versions.reap_builds(session)
 
 
-def _waiting(session: Session, free: int) -> list[int]:
-    """Priorities of the jobs that the free slots would claim next."""
-    if free == 0:
-        return []
-    statement = (
-        select(col(Job.priority))
-        .join(Spider, col(Spider.id) == col(Job.spider_id))
-        .where(col(Job.state) == JobState.PENDING, col(Spider.deployed))
-        .order_by(col(Job.priority).desc(), col(Job.id))
-        .limit(free)
-    )
-    return list(session.scalars(statement))
-
-
 def tidy(retention_days: int) -> bool:
-    """Retention, removal of deleted jobs' records, merging of small chunks; some jobs at a time.
+    """Retention, removal of what was deleted or has expired, merging of small chunks; some at a time.
 
     Returns: whether there may be more to do.
     """
@@ -75,34 +67,25 @@ def tidy(retention_days: int) -> bool:
         workers.forget_dead(session)
     with transaction() as session:
         more |= _compact(session)
+    for purge_some in (collections.purge_some, frontier.purge_some):
+        more |= _purge_parts(purge_some)
     return more
 
 
+def _purge_parts(purge_some: Callable[[Session], bool]) -> bool:
+    for _ in range(PARTS):
+        with transaction() as session:
+            if not purge_some(session):
+                return False
+    return True
+
+
 def _expire(session: Session, days: int) -> bool:
-    old = (
-        select(col(Job.id))
-        .where(
-            col(Job.state) == JobState.FINISHED,
-            col(Job.state_time) < now_ms() - days * DAY_MS,
-        )
-        .limit(BATCH)
-    )
-    now = now_ms()
-    return (
-        execute(
-            session,
-            update(Job)
-            .where(col(Job.id).in_(old.scalar_subquery()), col(Job.state) == JobState.FINISHED)
-            .values(
-                state=JobState.DELETED,
-                state_time=now,
-                deleted_time=now,
-                touched_time=now,
-                deleted_by="retention",
-            ),
-        ).rowcount
-        == BATCH
-    )
+    old = col(Job.state_time) < now_ms() - days * DAY_MS
+    oldest = select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, old).limit(BATCH)
+    rows = hold(session, col(Job.id).in_(oldest), col(Job.state) == JobState.FINISHED)
+    move(session, rows, JobState.DELETED, "retention")
+    return len(rows) == BATCH
 
 
 def _purge(session: Session) -> bool:

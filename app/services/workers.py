@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import execute, now_ms
-from app.models import Job, JobState, Worker
+from app.models import Job, JobState, Spider, Worker
 
 ALIVE_MS = 15_000  # a process not seen for so long is gone
 FORGET_MS = 3_600_000
@@ -44,6 +44,21 @@ def free_slots(session: Session) -> int:
         .where(col(Job.state) == JobState.RUNNING, col(Job.lease_time).is_not(None))
     )
     return max(int(slots) - (busy or 0), 0)
+
+
+def wanted(session: Session, most: int) -> list[int]:
+    """Priorities of the jobs that the free slots would claim next, at most ``most``."""
+    free = min(free_slots(session), most)
+    if free == 0:
+        return []
+    statement = (
+        select(col(Job.priority))
+        .join(Spider, col(Spider.id) == col(Job.spider_id))
+        .where(col(Job.state) == JobState.PENDING, col(Spider.deployed))
+        .order_by(col(Job.priority).desc(), col(Job.id))
+        .limit(free)
+    )
+    return list(session.scalars(statement))
 
 
 def forget_dead(session: Session) -> None:

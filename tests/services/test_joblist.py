@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from app import db
 from app.keys import JobKey
@@ -212,3 +213,128 @@ def test_a_failure_takes_all_tags_back() -> None:
     with pytest.raises(RuntimeError):
         work()
     assert tags(key) == ["a"]
+
+
+# Lists of the storage API
+
+
+def newest(limit: int = 100, offset: int = 0, **fields: Any) -> list[JobKey]:
+    with db.reading() as session:
+        chosen = joblist.newest(session, Filter(**{"project": 1, **fields}), limit, offset)
+        return [JobKey.parse(each["key"]) for each in joblist.summaries(session, chosen)]
+
+
+def test_the_newest_are_those_of_a_page() -> None:
+    made = [make_job(tags=[str(n % 2)]) for n in range(5)]
+    for fields in (
+        {},
+        {"has_tag": ["1"]},
+        {"spider": "quotes"},
+        {"spider_number": 1},
+        {"states": [JobState.PENDING]},
+    ):
+        assert newest(3, 1, **fields) == keys(3, 1, **fields)
+    assert newest(keys=[made[1], made[4], made[0]]) == [made[4], made[1], made[0]]
+    assert newest(spider_number=2) == newest(project=2) == []
+
+
+def test_a_stop_and_a_window_narrow_counts_too() -> None:
+    made = [make_job() for _ in range(4)]
+    for place, key in enumerate(made):
+        change(key, state_time=place)
+    assert [
+        count(startts=1),
+        count(endts=1),
+        count(startts=1, endts=3),
+        count(stop=made[1]),
+        count(stop=made[3]),
+    ] == [3, 1, 2, 2, 0]
+
+
+def test_rows_of_jobs_that_are_gone_are_left_out() -> None:
+    key = make_job()
+    with db.reading() as session:
+        assert [each["key"] for each in joblist.summaries(session, [999, row(key).id or 0])] == [str(key)]
+        assert joblist.summaries(session, []) == []
+
+
+def last_finished(first: int = 0, limit: int = 100, spider: int | None = None) -> list[JobKey]:
+    with db.reading() as session:
+        chosen = joblist.last_finished(session, 2, first, limit, spider)
+        return [JobKey.parse(each["key"]) for each in joblist.summaries(session, chosen)]
+
+
+def test_the_last_finished_job_of_each_spider() -> None:
+    make_project(2, ["a", "b", "c", "d"])
+    of_a, of_b, of_d = ([finished_job(spider=name, project=2) for _ in range(2)] for name in "abd")
+    change(of_b[0], state_time=2**41)
+    change(of_d[1], state=JobState.DELETED)
+    make_job("c", 2)
+    make_job("a", 2)
+    assert last_finished() == [of_a[1], of_b[0], of_d[0]]
+    assert last_finished(2) == [of_b[0], of_d[0]]
+    assert last_finished(limit=1) == [of_a[1]]
+    assert (last_finished(spider=4), last_finished(spider=3), last_finished(spider=9)) == ([of_d[0]], [], [])
+
+
+def test_lengths_of_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joblist, "BATCH", 1)
+    make_project(2)
+    make_project(3)
+    running_job(project=2, units=3)
+    running_job(project=2, units=2)
+    make_job(project=2)
+    finished_job()
+    change(finished_job(), state=JobState.DELETED)
+    with db.reading() as session:
+        lengths = joblist.queues(session, [1, 2, 3])
+        assert [tuple(lengths[project].values()) for project in (1, 2, 3)] == [
+            (0, 0, 1),
+            (1, 2, 0),
+            (0, 0, 0),
+        ]
+        assert list(lengths[1]) == ["pending", "running", "finished"]
+        assert [joblist.running_units(session, project) for project in (1, 2)] == [0, 5]
+
+
+def in_key_order(after: JobKey, spider: int | None = None, limit: int = 100) -> list[list[int]]:
+    return list(joblist.in_key_order(2, spider, after, limit))
+
+
+def test_jobs_in_the_order_of_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joblist, "BATCH", 3)
+    make_project(2, ["a", "b", "c"])
+    made = sorted(make_job(name, 2) for _ in range(4) for name in "ca")
+    ids = [row(key).id for key in made]
+    gone = make_job("a", 2)
+    change(gone, state=JobState.DELETED)
+    assert in_key_order(JobKey(2, 0, 0)) == [ids[:3], ids[3:6], ids[6:]]
+    for place, key in enumerate(made):
+        assert [each for some in in_key_order(key) for each in some] == ids[place + 1 :]
+    assert in_key_order(JobKey(2, 2, 5), limit=2) == [ids[4:6]]
+    assert in_key_order(JobKey(2, 1, 2), spider=1) == [ids[2:4]]
+    assert in_key_order(JobKey(2, 1, 2), spider=3) == [ids[4:7], ids[7:]]
+    assert (
+        in_key_order(JobKey(2, 3, 1), spider=1)
+        == in_key_order(JobKey(2, 0, 0), spider=2)
+        == in_key_order(JobKey(2, 9, 9))
+        == []
+    )
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_is_asked_again_and_again_is_in_an_index() -> None:
+    """PostgreSQL plans by what it knows of the rows, and here are none."""
+    asked: list[tuple[str, Any]] = []
+    event.listen(db.engine(), "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    queue = Filter(1, states=[JobState.FINISHED])
+    with db.reading() as session:
+        joblist.newest(session, queue, 1000, 1000)
+        joblist.count(session, queue)
+        joblist.queues(session, [1])
+        selects = [(sql, values) for sql, values in asked if sql.startswith("SELECT")]
+        assert len(selects) == 3
+        for sql, values in selects:
+            plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
+            used = [each[3].partition(" (")[0] for each in plan]
+            assert used == ["SEARCH job USING COVERING INDEX ix_job_project_state"]

@@ -1,12 +1,13 @@
 """The state machine of jobs: every arrow, who may take it, and what it leaves alone."""
 
+import orjson
 import pytest
 
 from app import db
 from app.errors import AlreadyScheduled, NotFound
 from app.keys import JobKey
 from app.models import JobState
-from app.services import joblist, jobs
+from app.services import activity, joblist, jobs
 from app.services.jobs import NewJob
 from tests.factories import (
     change,
@@ -297,8 +298,82 @@ def test_a_failure_later_in_the_transaction_takes_all_back() -> None:
     assert make_job().job == key.job + 1
 
 
-def test_a_job_that_was_only_declared_to_run_can_be_stopped() -> None:
+def test_a_job_that_nobody_of_ours_runs_is_marked_and_goes_on() -> None:
     key = make_job(state=JobState.RUNNING)
+    assert stop(key) == stop(key) == 1
+    job = row(key)
+    assert (job.state, job.cancelled_by, job.close_reason) == ("running", "somebody", None)
+    assert job.stop_time and job.token
+
+
+def end_stopped() -> list[int]:
     with db.transaction() as session:
-        assert jobs.request_stop(session, [key], "anna") == 1
-    assert (row(key).state, row(key).close_reason) == (JobState.FINISHED, "cancelled")
+        return jobs.end_stopped(session)
+
+
+def test_an_outside_job_that_does_not_stop_in_time_is_ended() -> None:
+    late, soon, unasked = (make_job(state=JobState.RUNNING) for _ in range(3))
+    ours = running_job()
+    stop(late, soon, ours.key)
+    for key in (late, ours.key):
+        change(key, stop_time=5)
+    assert end_stopped() == [row(late).id]
+    ended = row(late)
+    assert (ended.state, ended.close_reason, ended.completed_by) == (
+        "finished",
+        "cancel_timeout",
+        "reconciler",
+    )
+    assert (ended.token, ended.cancelled_by) == (None, "somebody")
+    assert {row(key).state for key in (soon, unasked, ours.key)} == {"running"}
+
+
+def test_a_refused_duplicate_uses_up_a_number_when_that_is_committed() -> None:
+    first = make_job(args={})
+    with db.transaction() as session, pytest.raises(AlreadyScheduled):
+        jobs.schedule(session, 1, NewJob("quotes"), "admin")
+    assert make_job().job == first.job + 2
+
+
+def happened() -> list[tuple[str, str, str]]:
+    """The activity log of project 1 as (event, job, user), the oldest first."""
+    events = [orjson.loads(each.event) for each in activity.newest([1])][::-1]
+    assert all(list(each) == ["event", "job", "user"] for each in events)
+    return [tuple(each.values()) for each in events]
+
+
+def test_the_events_of_a_run() -> None:
+    job = running_job()
+    key = str(job.key)
+    beat(job.id, job.token)
+    stop(job.key)
+    stop(job.key)
+    finish(job)
+    finish(job)
+    stop(job.key)
+    delete(job.key)
+    delete(job.key)
+    assert happened() == [
+        ("job:scheduled", key, "admin"), ("job:started", key, "jobrunner"), ("job:cancelled", key, "somebody"),
+        ("job:completed", key, "jobrunner"), ("job:deleted", key, "somebody"),
+    ]  # fmt: skip
+
+
+def test_the_events_of_jobs_that_do_not_run() -> None:
+    pending, ended, lost = str(make_job()), str(finished_job()), running_job()
+    running = str(make_job(state=JobState.RUNNING))
+    stop(JobKey.parse(pending))
+    change(lost.key, lease_time=5)
+    reap()
+    assert happened() == [
+        ("job:scheduled", pending, "admin"), ("job:completed", ended, "admin"), ("job:scheduled", str(lost.key), "admin"),
+        ("job:started", str(lost.key), "jobrunner"), ("job:started", running, "admin"),
+        ("job:cancelled", pending, "somebody"), ("job:completed", str(lost.key), "reconciler"),
+    ]  # fmt: skip
+
+
+def test_what_was_refused_or_taken_back_has_no_event() -> None:
+    make_job(args={})
+    with pytest.raises(AlreadyScheduled):
+        make_job(args={})
+    assert [event for event, _, _ in happened()] == ["job:scheduled"]

@@ -3,9 +3,9 @@
 import pytest
 
 from app import db
-from app.errors import BadParameter, NameTaken
+from app.errors import BadParameter, NameTaken, NotFound, TooLarge
 from app.services import projects
-from tests.factories import make_project, make_version
+from tests.factories import at_once, make_project, make_version
 
 pytestmark = pytest.mark.usefixtures("database", "sent")
 
@@ -49,3 +49,74 @@ def test_spiders_by_name() -> None:
             ("b", 2),
             ("c", 3),
         ]
+
+
+def test_a_spider_that_jobs_named_is_none_of_the_project_until_it_is_declared() -> None:
+    with db.transaction() as session:
+        assert [projects.add_spider(session, 1, name) for name in ("x", "quotes", "x", "y")] == [2, 1, 2, 3]
+        assert [found.name for found in projects.spiders(session, 1)] == ["quotes"]
+        assert projects.declare(session, 1, "x") == 2
+        assert [(found.name, found.version) for found in projects.spiders(session, 1)] == [
+            ("quotes", None),
+            ("x", None),
+        ]
+        assert [projects.spider_number(session, 1, name) for name in ("y", "z")] == [3, None]
+
+
+def test_a_deploy_adopts_a_spider_and_gives_it_up() -> None:
+    with db.transaction() as session:
+        projects.add_spider(session, 1, "x")
+        projects.set_deployed(session, 1, ["x", "z"])
+        assert [(found.name, found.number) for found in projects.spiders(session, 1)] == [("x", 2), ("z", 3)]
+        projects.set_deployed(session, 1, [])
+        assert projects.spiders(session, 1) == []
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\0"])
+def test_names_that_no_spider_can_have(name: str) -> None:
+    with db.transaction() as session, pytest.raises(BadParameter, match="spider"):
+        projects.add_spider(session, 1, name)
+
+
+def test_spiders_of_no_project() -> None:
+    with db.transaction() as session, pytest.raises(NotFound, match="unknown project: 9"):
+        projects.add_spider(session, 9, "x")
+
+
+def test_deploys_and_declarations_at_once_share_no_number() -> None:
+    names = [f"s{n}" for n in range(6)]
+
+    def work(n: int) -> None:
+        for name in names[n:] + names[:n]:
+            with db.transaction() as session:
+                if n % 2:
+                    projects.declare(session, 1, name)
+                else:
+                    projects.set_deployed(session, 1, [name])
+
+    assert at_once(6, work) == [None] * 6
+    with db.reading() as session:
+        numbers = [projects.spider_number(session, 1, name) for name in names]
+    assert len(set(numbers)) == 6
+
+
+def test_settings() -> None:
+    with db.transaction() as session:
+        projects.set_settings(session, 1, {"a": 1, "b": None})
+        projects.set_settings(session, 1, {"a": {"c": "ü\0"}})
+        projects.set_settings(session, 1, {})
+        assert projects.settings(session, 1) == {"a": {"c": "ü\0"}, "b": None}
+        assert [projects.setting(session, 1, name) for name in ("a", "b", "x")] == [{"c": "ü\0"}, None, None]
+        projects.remove_setting(session, 1, "a")
+        projects.remove_setting(session, 1, "x")
+        assert projects.settings(session, 1) == {"b": None}
+
+
+def test_settings_that_cannot_be() -> None:
+    for name in ("", "x" * 256, "a\0"):
+        with db.transaction() as session, pytest.raises(BadParameter, match="name of a setting"):
+            projects.set_settings(session, 1, {"ok": 1, name: 1})
+    with db.transaction() as session, pytest.raises(TooLarge, match="1048576"):
+        projects.set_settings(session, 1, {"ok": 1, "a": "x" * (1 << 20)})
+    with db.reading() as session:
+        assert projects.settings(session, 1) == {}

@@ -1,10 +1,12 @@
 """Repair: lost owners, lost messages, retention, removal and merging of records."""
 
+import orjson
 import pytest
+from sqlalchemy import select
 
 from app import db
-from app.models import Chunk
-from app.services import reconciler, workers
+from app.models import Chunk, JobState
+from app.services import activity, reconciler, workers
 from tests.factories import (
     change,
     claim,
@@ -41,6 +43,16 @@ def test_a_lost_job_is_finished_and_its_slot_given_away(sent: list[tuple[str, in
     change(job.key, lease_time=5)
     reconciler.sweep()
     assert (row(job.key).close_reason, sent) == ("worker lost", [("run_job", 3)])
+
+
+def test_an_outside_job_that_was_asked_to_stop_long_ago_is_ended() -> None:
+    late, soon = make_job(state=JobState.RUNNING), make_job(state=JobState.RUNNING)
+    with db.transaction() as session:
+        now = session.scalar(select(db.now_ms())) or 0
+    for key, minutes in ((late, 5.1), (soon, 4.9)):
+        change(key, stop_time=now - int(minutes * 60_000))
+    reconciler.sweep(reap=False)
+    assert (row(late).close_reason, row(late).token, row(soon).state) == ("cancel_timeout", None, "running")
 
 
 def test_waiting_jobs_are_announced_as_far_as_slots_are_free(sent: list[tuple[str, int]]) -> None:
@@ -93,6 +105,8 @@ def test_retention_deletes_what_finished_long_ago() -> None:
         "pending",
     ]
     assert row(old).deleted_by == "retention"
+    event = orjson.loads(next(activity.newest([1])).event)
+    assert event == {"event": "job:deleted", "job": str(old), "user": "retention"}
     assert row(old).deleted_time > 3 * day  # type: ignore[operator]
 
 

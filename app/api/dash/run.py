@@ -13,7 +13,7 @@ from app.api.dash.wire import PROJECT, Call, enter, ok
 from app.api.params import Param, Params, describe_form
 from app.db import transaction
 from app.errors import AlreadyScheduled, BadParameter, NotFound, Refused
-from app.keys import number
+from app.keys import JobKey, number
 from app.models import Job, JobState, Spider
 from app.services import jobs
 
@@ -54,8 +54,10 @@ def schedule(call: Call) -> Response:
             tags=params.many("add_tag"),
             priority=params.integer("priority", 2, 0, 4),
         )
-        key = _insert(session, project, new, principal.name)
-    return ok(jobid=str(key))
+        made = _insert(session, project, new, principal.name)
+    if isinstance(made, AlreadyScheduled):
+        raise made
+    return ok(jobid=str(made))
 
 
 @router.post("/run.json", openapi_extra=describe_form(*RUN, more=ARGUMENT))
@@ -80,16 +82,18 @@ def run(call: Call) -> Response:
             meta={name: value for name, value in meta.items() if name not in RESERVED},
             state=JobState(state),
         )
-        try:
-            key = _insert(session, project, new, principal.name)
-        except AlreadyScheduled as error:
-            raise Refused(f"{error.spider} already scheduled") from None  # this call's own wording
-    return ok(jobid=str(key))
+        made = _insert(session, project, new, principal.name)
+    if isinstance(made, AlreadyScheduled):
+        raise Refused(f"{made.spider} already scheduled")  # this call's own wording
+    return ok(jobid=str(made))
 
 
-def _insert(session: Session, project: int, new: jobs.NewJob, by: str) -> Any:
+def _insert(session: Session, project: int, new: jobs.NewJob, by: str) -> JobKey | AlreadyScheduled:
+    """The new job, or the refusal; either is committed, because a refused job uses up its number too."""
     try:
         return jobs.schedule(session, project, new, by)
+    except AlreadyScheduled as error:
+        return error
     except NotFound as error:
         raise BadParameter(str(error)) from None  # 400 here, not 404 (contract 13.1)
 

@@ -4,11 +4,22 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from app.api.storage import records, system, wire
+from app.api.storage import (
+    activity,
+    collections,
+    frontier,
+    jobq,
+    jobs,
+    projects,
+    queue,
+    records,
+    system,
+    wire,
+)
 from app.api.storage.paths import RawPaths
 from app.errors import CrawldockError
 
-MODULES = (records, system)
+MODULES = (records, jobs, queue, jobq, projects, collections, frontier, activity, system)
 
 
 def create_face() -> FastAPI:
@@ -17,7 +28,8 @@ def create_face() -> FastAPI:
         title="Crawldock: the storage API",
         version="1",
         description="Items, logs, requests and metadata of jobs, the job queue, collections, frontiers. "
-        "HTTP Basic with the API key as user name and an empty password, or a running job's key and token.",
+        "HTTP Basic with the API key as user name and an empty password, or a running job's key and token. "
+        "Scheduling and deploying have [a page of their own](/docs).",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

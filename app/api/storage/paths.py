@@ -5,6 +5,8 @@ from urllib.parse import unquote_to_bytes
 from starlette.convertors import Convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.errors import BadParameter
+
 
 class Segment(Convertor[str]):
     """One path segment, decoded by itself: an encoded slash belongs to it."""
@@ -32,3 +34,16 @@ class RawPaths:
             raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].rstrip(b"/") or b"/"
             scope = {**scope, "raw_path": raw, "path": raw.decode("latin-1")}
         await self.app(scope, receive, send)
+
+
+def rest(path: str, start: int, name: str) -> str:
+    """The segments from the one at ``start`` on as one name: clients do not encode its slashes.
+
+    Raises:
+        BadParameter: it has a NUL; ``name`` says in what.
+
+    """
+    text = unquote_to_bytes("/".join(path.strip("/").split("/")[start:])).decode()
+    if "\0" in text:
+        raise BadParameter(f"invalid value for {name}: NUL character")
+    return text

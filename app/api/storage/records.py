@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,9 +10,8 @@ from starlette.responses import Response
 
 from app.api import filters, formats
 from app.api.params import Param, Params, describe
-from app.api.storage import uploads
+from app.api.storage import answers, uploads
 from app.api.storage.wire import (
-    FORMATS,
     TEXT,
     Call,
     Caller,
@@ -21,7 +19,6 @@ from app.api.storage.wire import (
     enter_job,
     json_value,
     stream,
-    wants,
 )
 from app.db import reading
 from app.errors import BadParameter, NotFound
@@ -36,7 +33,6 @@ FIRST = JobKey(0, 0, 0)  # before all others
 RANDOM = 20  # records of one sample, contract 5.7
 
 READ = (
-    Param("format", "instead of the Accept header", values=list(FORMATS)),
     Param("count", "at most so many", type="integer"),
     Param("start", "first record, P/S/J/N, or the next one there is; `random` for a sample of one job"),
     Param("startafter", "as start, but without that record"),
@@ -46,13 +42,7 @@ READ = (
     Param("meta", "add this field to each record", repeat=True, values=("_key", "_ts")),
     Param("nodata", "1: nothing but the fields of meta"),
     Param("filter", '["field", "operator", [arguments]]; all that are given must hold', repeat=True),
-    Param("fields", "columns of CSV, separated by commas"),
-    Param("include_headers", "1: the first row of CSV has the names of the columns"),
-    Param("sep", "separator of CSV"),
-    Param("quote", "quotation mark of CSV"),
-    Param("escape", "escape character of CSV"),
-    Param("lineend", "what ends a row of CSV"),
-    Param("saveas", "file name for a browser to save the answer as"),
+    *answers.PARAMS,
 )
 WRITE = (Param("start", "number of the first record; without it, after the last one", type="integer"),)
 BODY = {
@@ -160,44 +150,13 @@ def _jobs(project: int, spider: int | None, kind: Kind, start: Sequence[int]) ->
 
 
 def _answer(call: Call, kind: Kind, blocks: Iterator[Block]) -> Response:
-    params = call.params
-    offered: tuple[str, ...] = ("jl", "json", "msgpack", "csv", "xml", "text")
+    offered = answers.OFFERED
     if kind == Kind.REQUESTS:
         offered = tuple(name for name in offered if name != "msgpack")  # contract 5.4
-    chosen = wants(call, offered)
-    if chosen == "csv":
-        default = "time,level,message" if kind == Kind.LOGS else None
-        fields = params.maybe("fields", length=4096) or default
-        if fields is None:
-            raise BadParameter("missing 'fields' argument")
-        rows = partial(
-            formats.csv_rows,
-            fields=[name for name in fields.split(",") if name],
-            headers=params.flag("include_headers"),
-            marks=_punctuation(params),
-        )
-        return stream(call, rows(blocks), formats.CSV)
-    writers = {
-        "jl": formats.jl,
-        "json": formats.json_array,
-        "msgpack": formats.msgpack,
-        "xml": formats.xml,
-        "text": formats.log_text if kind == Kind.LOGS and not params.flag("nodata") else formats.jl,
-    }
-    return stream(call, writers[chosen](blocks), f"{FORMATS[chosen]}; charset=UTF-8")
-
-
-def _punctuation(params: Params) -> formats.Punctuation:
-    given = {name: params.maybe(name) for name in ("sep", "quote", "escape")}
-    for name, value in given.items():
-        if value is not None and (len(value) != 1 or value in "\r\n"):
-            raise BadParameter(f"invalid value for {name}: not one character")
-    return formats.Punctuation(
-        separator=given["sep"] or ",",
-        quote=given["quote"] or '"',
-        escape=given["escape"],
-        line_end=params.maybe("lineend") or "\n",
-    )
+    if kind != Kind.LOGS:
+        return answers.answer(call, blocks, offered)
+    text = formats.jl if call.params.flag("nodata") else formats.log_text
+    return answers.answer(call, blocks, offered, fields="time,level,message", text=text)
 
 
 def _read_many(call: Call, kind: Kind, project: str, spider: str | None = None) -> Response:

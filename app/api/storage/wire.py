@@ -325,7 +325,7 @@ def wants(call: Call, offered: tuple[str, ...]) -> str:
         accepted.append((-_float(quality), place, kind.strip().lower()))
     for _, _, kind in sorted(accepted):
         for name in offered:
-            if kind in (FORMATS[name], "text/xml" if name == "xml" else ""):
+            if kind == FORMATS[name] or (kind, name) == ("text/xml", "xml"):
                 return name
         if kind == "*/*":
             break

@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from starlette.testclient import TestClient
 
 from app import db
-from app.models import Job
+from app.models import Job, Kind
 from tests.factories import (
     append,
     batch,
@@ -17,6 +17,7 @@ from tests.factories import (
     everything,
     finish,
     finished_job,
+    log_entry,
     make_job,
     make_project,
     make_version,
@@ -63,7 +64,8 @@ def test_a_pending_job(client: TestClient) -> None:
 
 def test_a_finished_job(client: TestClient) -> None:
     job = running_job(args={})
-    append(job, batch("items", [1, 2]), batch("requests", [1]), batch("logs", [1, 2, 3]))  # type: ignore[arg-type]
+    logs = [log_entry("a")] * 3
+    append(job, batch(Kind.ITEMS, [1, 2]), batch(Kind.REQUESTS, [1]), batch(Kind.LOGS, logs))
     finish(job)
     found = get(client)["jobs"][0]
     assert (found["state"], found["close_reason"], found["spider_args"]) == ("finished", "finished", {})

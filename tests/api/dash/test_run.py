@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app import db
 from app.keys import JobKey
 from app.models import Job
-from tests.factories import at_once, everything, make_project, make_version, row
+from app.services import projects
+from tests.factories import at_once, claim, everything, make_project, make_version, row
 
 BOTH = pytest.mark.parametrize("path", ["schedule.json", "run.json"])
 
@@ -89,8 +91,8 @@ def test_the_same_job_twice(client: TestClient, path: str, message: str) -> None
     before = everything()
     again = post(client, path, b="2", a="1", add_tag="x", priority=4)
     assert again == (400, {"status": "error", "message": message})
-    assert everything() == before
-    assert post(client, path, a="1")[0] == 200
+    assert everything() | {"spider": []} == before | {"spider": []}
+    assert job(client, path, a="1").number == 3  # the refused one has used up its number
 
 
 def test_the_rule_holds_between_both_calls(client: TestClient) -> None:
@@ -178,6 +180,8 @@ def test_units_out_of_range(client: TestClient, units: str) -> None:
 def test_the_initial_state(client: TestClient, state: str, sent: list[tuple[str, int]]) -> None:
     stored = job(client, "run.json", meta=json.dumps({"state": state}))
     assert (stored.state, stored.meta, bool(sent)) == (state, None, state == "pending")
+    assert (stored.token is not None) == (state == "running")
+    assert stored.lease_time is stored.task_id is None
     assert post(client, "run.json")[0] == (200 if state == "finished" else 400)
 
 
@@ -186,6 +190,18 @@ def test_no_other_initial_state(client: TestClient, state: Any) -> None:
     assert refused(client, "run.json", meta=json.dumps({"state": state})).startswith(
         "invalid value for meta: state"
     )
+
+
+@BOTH
+def test_a_spider_that_was_declared_can_be_scheduled(
+    client: TestClient, path: str, sent: list[tuple[str, int]]
+) -> None:
+    with db.transaction() as session:
+        projects.declare(session, 1, "mine")
+        projects.add_spider(session, 1, "named")
+    assert job(client, path, spider="mine").state == "pending"
+    assert refused(client, path, spider="named") == "Spider not found: named"
+    assert (claim(), sent) == (None, [])  # no worker of ours can run it
 
 
 def test_a_spider_by_number(client: TestClient) -> None:
