@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from app import broker, db, migrations
 from app.main import create_app
+from app.models import metadata
 from app.services import apikeys, projects
 from app.settings import settings
 from tests.platform import KEY, Platform
@@ -97,6 +98,31 @@ def postgres_url(postgres: str) -> Iterator[str]:
     _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def _postgres_of_process(postgres: str) -> Iterator[str]:
+    """A migrated PostgreSQL database for all tests of this process; making one takes longer than most tests."""
+    name = f"process{os.getpid()}"
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE template")
+    yield _named(postgres, name)
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def emptied_postgres_url(_postgres_of_process: str) -> Iterator[str]:
+    """The URL of an empty, migrated PostgreSQL database that no other test uses meanwhile."""
+    yield _postgres_of_process
+    _execute(_postgres_of_process, _EMPTY)
+
+
+# What a test left open would hold its locks. Deleting a few rows is much faster than truncating tables.
+_EMPTY = f"""
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid();
+{"".join(f'DELETE FROM "{table.name}";' for table in reversed(metadata.sorted_tables))}
+SELECT setval(quote_ident(sequencename)::regclass, 1, false) FROM pg_sequences
+"""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _shared_virtualenvs(shared: Path) -> None:
     """One virtualenv of the default stack serves all platforms of a run."""
@@ -128,7 +154,9 @@ def database(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """The process's own database, once of each kind; with project 1, spider "quotes", and the admin key KEY."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
+    url: str = request.getfixturevalue(
+        {"sqlite": "sqlite_url", "postgres": "emptied_postgres_url"}[request.param]
+    )
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("CRAWLDOCK_DATA_DIR", str(tmp_path / "data"))
     settings.cache_clear()
