@@ -162,33 +162,28 @@ def stream(chosen: Sequence[int]) -> Iterator[tuple[AnyRow, list[str]]]:
             yield row, tags.get(row.id, [])
 
 
-def update_tags(
-    session: Session, wanted: Filter, limit: int, offset: int, add: Sequence[str], remove: Sequence[str]
-) -> int:
-    """Remove, then add tags on the jobs of the filter; returns how many it selects (contract 3.5).
-
-    The filter may ask for the very tags that change, so the ids are written down first.
-    """
-    chosen = ids(session, wanted, limit, offset)
+def portions(chosen: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Row ids of jobs in portions for ``update_tags``, each a transaction of its own."""
     for start in range(0, len(chosen), BATCH):
-        batch = chosen[start : start + BATCH]
-        session.execute(
-            update(Job).where(col(Job.id).in_(batch)).values(touched_time=now_ms()),
+        yield chosen[start : start + BATCH]
+
+
+def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], remove: Sequence[str]) -> None:
+    """Remove, then add tags of jobs (contract 3.5); those that are gone are passed over.
+
+    The rows are locked in the order of their ids, as everywhere: nobody waits crosswise.
+    """
+    these = col(Job.id).in_(chosen)
+    session.execute(select(col(Job.id)).where(these).order_by(col(Job.id)).with_for_update(key_share=True))
+    session.execute(update(Job).where(these).values(touched_time=now_ms()))
+    if remove:
+        execute(session, delete(JobTag).where(col(JobTag.job_id).in_(chosen), col(JobTag.tag).in_(remove)))
+    for tag in dict.fromkeys(add):
+        last = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(
+            col(JobTag.job_id) == col(Job.id)
         )
-        if remove:
-            execute(
-                session,
-                delete(JobTag).where(col(JobTag.job_id).in_(batch), col(JobTag.tag).in_(remove)),
-            )
-        for tag in dict.fromkeys(add):
-            last = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(
-                col(JobTag.job_id) == col(Job.id)
-            )
-            lacking = select(col(Job.id), literal(tag), last.scalar_subquery()).where(
-                col(Job.id).in_(batch), ~_tagged([tag])
-            )
-            execute(session, insert(JobTag).from_select(["job_id", "tag", "position"], lacking))
-    return len(chosen)
+        lacking = select(col(Job.id), literal(tag), last.scalar_subquery()).where(these, ~_tagged([tag]))
+        execute(session, insert(JobTag).from_select(["job_id", "tag", "position"], lacking))
 
 
 # Lists of the storage API

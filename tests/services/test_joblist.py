@@ -44,7 +44,9 @@ def retag(
     *, add: Any = (), remove: Any = (), limit: int = 100, offset: int = 0, project: int = 1, **fields: Any
 ) -> int:
     with db.transaction() as session:
-        return joblist.update_tags(session, Filter(project, **fields), limit, offset, add, remove)
+        chosen = joblist.ids(session, Filter(project, **fields), limit, offset)
+        joblist.update_tags(session, chosen, add, remove)
+    return len(chosen)
 
 
 def test_the_newest_change_of_state_comes_first() -> None:
@@ -207,7 +209,7 @@ def test_a_failure_takes_all_tags_back() -> None:
 
     def work() -> None:
         with db.transaction() as session:
-            joblist.update_tags(session, Filter(1), 100, 0, ["b"], ["a"])
+            joblist.update_tags(session, joblist.ids(session, Filter(1), 100, 0), ["b"], ["a"])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

@@ -104,7 +104,9 @@ def test_many_who_add_the_same_tags_double_none() -> None:
     def work(n: int) -> int:
         with db.transaction() as session:
             keys = made if n % 2 else list(reversed(made))
-            return joblist.update_tags(session, Filter(1, keys=keys), 100, 0, ["a", f"t{n}", "b"], ["x"])
+            chosen = joblist.ids(session, Filter(1, keys=keys), 100, 0)
+            joblist.update_tags(session, chosen, ["a", f"t{n}", "b"], ["x"])
+            return len(chosen)
 
     assert at_once(THREADS, work) == [20] * THREADS
     with db.reading() as session:

@@ -123,7 +123,7 @@ def count(call: Call) -> Response:
 @router.post("/update.json", openapi_extra=describe_form(*FILTERS, COUNT, OFFSET, *TAGS))
 def update(call: Call) -> Response:
     """Add and remove tags of all jobs that the filters select."""
-    with transaction() as session:
+    with reading() as session:
         _, params, project = enter(session, call)
         wanted = read_filter(params, project)
         if not wanted.narrows:
@@ -134,7 +134,12 @@ def update(call: Call) -> Response:
         count, offset = paging(params)
         if count < 0:
             count, offset = -count, joblist.last_offset(session, wanted, -count)
-        return ok(count=joblist.update_tags(session, wanted, count, offset, add, remove))
+        # Written down first: the filter may ask for the very tags that change.
+        chosen = joblist.ids(session, wanted, count, offset)
+    for portion in joblist.portions(chosen):
+        with transaction() as session:
+            joblist.update_tags(session, portion, add, remove)
+    return ok(count=len(chosen))
 
 
 @router.post("/stop.json", openapi_extra=describe_form(*JOBS))

@@ -162,14 +162,13 @@ def test_settings_one_by_one(client: TestClient) -> None:
 
 
 def test_writers_of_settings_lose_nothing(client: TestClient) -> None:
-    names = [f"n{n}" for n in range(10)]
-    at_once(
-        6,
-        lambda n: [
-            write(client, "/projects/1/settings", dict.fromkeys(names if n % 2 else names[::-1], n))
-            for _ in range(5)
-        ],
-    )
+    names = [f"n{n}" for n in range(100)]
+
+    def work(n: int) -> list[None]:
+        order = names if n % 2 else names[::-1]
+        return [write(client, "/projects/1/settings", dict.fromkeys(order, n)) for _ in range(5)]
+
+    assert at_once(6, work) == [[None] * 5] * 6
     found = get(client, "/projects/1/settings")
     assert (sorted(found), len(set(found.values()))) == (sorted(names), 1)
 
