@@ -50,8 +50,11 @@ class Running:
             os.killpg(self.pid, signal.SIGKILL)
 
     def end(self) -> int:
-        """Kill all that is left of it; returns the exit status of the child, negative for a signal."""
+        """Kill what is left of its group; returns the exit status of the child, negative for a signal."""
         raise NotImplementedError
+
+    def end_strays(self) -> None:
+        """After ``end``: kill what it started and has left its group."""
 
     def close(self) -> None:
         """Close the descriptors of stdout and stderr, once read to the end."""
@@ -108,12 +111,15 @@ class Child(Running):
         return self._popen.poll() is not None
 
     def end(self) -> int:
-        """Kill all that is left of it; returns the exit status of the child, negative for a signal."""
+        """Kill what is left of its group; returns the exit status of the child, negative for a signal."""
         self.kill()
         status = self._popen.wait()
         os.close(self.ended_fd)
-        kill_descendants()
         return status
+
+    def end_strays(self) -> None:
+        """Only for a process that has no other children: those who left are ours now, and all end."""
+        kill_descendants()
 
     def close(self) -> None:
         """Close the descriptors of stdout and stderr, once read to the end."""

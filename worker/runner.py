@@ -102,6 +102,7 @@ def _run_spider(job: Claimed, recorder: Recorder, cleanup: ExitStack) -> str:
         ending = supervisor.watch()
     finally:
         status = child.end()
+        child.end_strays()
     supervisor.drain()
     child.close()
     return _outcome(ending, recorder, status, process.oom_kills() > ooms)

@@ -184,7 +184,7 @@ class Fork(process.Running):
             return -signal.SIGKILL
 
     def end(self) -> int:
-        """Have all that is left killed; returns the exit status of the child, negative for a signal."""
+        """Have all that is left killed, strays too; returns the exit status, negative for a signal."""
         self.kill()
         with contextlib.suppress(OSError):
             self._keeper.settimeout(END_SECONDS)

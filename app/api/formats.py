@@ -58,11 +58,13 @@ def since(blocks: Iterable[Block], start: int, end: int | None) -> Iterator[Bloc
 
 def limited(blocks: Iterable[Block], count: int) -> Iterator[Block]:
     """The first ``count`` records."""
+    if count <= 0:
+        return
     for block in blocks:
-        if count <= 0:
-            return
         yield block if len(block.lines) <= count else _picked(block, range(count))
         count -= len(block.lines)
+        if count <= 0:  # looked at here: the next block is not even fetched
+            return
 
 
 def _picked(block: Block, places: Sequence[int]) -> Block:
