@@ -56,8 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def script(folder: Path, code: str) -> str:
     file = folder / "venv" / "bin" / f"script-{abs(hash(code))}"
-    file.write_text(f"#!{folder}/venv/bin/python\n{code}")
-    file.chmod(0o755)
+    if not file.exists():  # one that runs may just be reading it
+        file.write_text(f"#!{folder}/venv/bin/python\n{code}")
+        file.chmod(0o755)
     return str(file)
 
 
