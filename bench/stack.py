@@ -1,4 +1,4 @@
-"""The virtualenv the peers run in: the platform's own locked stack, and scrapyd beside it."""
+"""The virtualenv of the peers and of the real client: the platform's locked stack, scrapyd beside it."""
 
 import hashlib
 import shutil
@@ -35,8 +35,8 @@ def _uv(*args: str) -> str:
 def python() -> str:
     """The interpreter of that virtualenv; built once, kept in ``.bench/``."""
     locked = _uv(
-        *("export", "--frozen", "--only-group", "stack", "--no-hashes", "--no-emit-project"),
-        *("--no-annotate", "--no-header", "--quiet"),
+        *("export", "--frozen", "--only-group", "stack", "--only-group", "client"),
+        *("--no-hashes", "--no-emit-project", "--no-annotate", "--no-header", "--quiet"),
     )
     requirements = f"{locked}\n{SCRAPYD}\n"
     name = hashlib.sha256((requirements + sys.version).encode()).hexdigest()[:12]

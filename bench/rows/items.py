@@ -2,14 +2,12 @@
 
 import itertools
 import shutil
-import subprocess
-import time
 from pathlib import Path
 
-from bench import egg, stack
+from bench import egg, stack, typical
 from bench.crawldock import Crawldock, platform
 from bench.lab import Lab, Row, median
-from bench.process import environment, wait_until
+from bench.process import run, wait_until
 
 _numbers = itertools.count()
 
@@ -21,9 +19,9 @@ def measure(lab: Lab) -> list[Row]:
     shutil.copytree(egg.PROJECT, plain)  # byte code belongs there, not here
     with platform(lab.place("items"), slots=1) as ours:
         _job(ours, 10)
-        _crawl(plain, 10)
+        crawl(plain, 10)
         what = f"{count:,} items through one job"
-        mine, theirs = lab.turns(what, [lambda: _job(ours, count), lambda: _crawl(plain, count)])
+        mine, theirs = lab.turns(what, [lambda: _job(ours, count), lambda: crawl(plain, count)])
     return [Row(what, "s", "less", median(mine), "scrapy crawl -o", median(theirs))]
 
 
@@ -36,22 +34,11 @@ def _job(ours: Crawldock, count: int) -> float:
     return ended - began
 
 
-def _crawl(folder: Path, count: int) -> float:
+def crawl(folder: Path, count: int) -> float:
+    """Seconds of a whole `scrapy crawl -o` of the spider ``many`` in a copy of the project."""
     output = folder / f"items-{next(_numbers)}.jl"
     argv = [stack.python(), "-m", "scrapy", "crawl", "many", "-a", f"n={count}", "-o", str(output)]
-    began = time.perf_counter()
-    subprocess.run(
-        argv,
-        cwd=folder,
-        env=environment({}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=300,
-        check=True,
-        start_new_session=True,
-    )
-    took = time.perf_counter() - began
-    if output.read_bytes().count(b"\n") != count:
-        raise RuntimeError("scrapy crawl wrote another number of items")
+    took, _ = run(argv, folder=folder)
+    if output.read_bytes() != typical.lines(count):
+        raise RuntimeError("scrapy crawl wrote other items")
     return took

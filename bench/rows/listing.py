@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 from bench.crawldock import Crawldock, platform
 from bench.lab import Lab, Row, median
@@ -19,7 +20,7 @@ def measure(lab: Lab) -> list[Row]:
         wait_until("end", lambda: ours.state(job) == "finished", seconds=60, every=0.1)
         figures = []
         for total in (FEW, many):
-            _fill(ours, total)
+            fill(ours.database, total)
             figures.append(_milliseconds(ours, lab.of(50, 10)))
             say(f"a page of 100 of {total:,} jobs: {figures[-1]:.3g} ms")
     small, large = figures
@@ -27,9 +28,9 @@ def measure(lab: Lab) -> list[Row]:
     return [Row(what, "ms", "less", large, f"itself, of {FEW:,} jobs", small)]
 
 
-def _fill(ours: Crawldock, total: int) -> None:
+def fill(database: Path, total: int) -> None:
     """Copy the one real job until there are ``total``: other numbers, each a second older."""
-    with closing(sqlite3.connect(ours.database, timeout=60)) as connection, connection:
+    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(job)")]
         columns.remove("id")
         (have,) = connection.execute("SELECT count(*) FROM job").fetchone()

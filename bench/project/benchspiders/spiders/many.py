@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 import scrapy  # type: ignore[import-not-found]  # not in the platform's virtualenv
 
+from benchspiders.products import product
+
 
 class Many(scrapy.Spider):  # type: ignore[misc]
     """What storing an item costs; the argument ``n`` says how many."""
@@ -19,13 +21,4 @@ class Many(scrapy.Spider):  # type: ignore[misc]
     def parse(self, _response: Any) -> Iterator[dict[str, Any]]:
         """Items shaped like a shop's product pages."""
         for number in range(self.n):
-            yield {
-                "url": f"https://shop.example/catalogue/product-{number}/index.html",
-                "name": f"Product {number}, a name of some length",
-                "price": round(9.99 + number % 500, 2),
-                "currency": "EUR",
-                "in_stock": number % 7 != 0,
-                "rating": number % 5 + 1,
-                "tags": ["books", "used", f"shelf-{number % 40}"],
-                "description": "Some words about the product that nobody reads to the end, really.",
-            }
+            yield product(number)

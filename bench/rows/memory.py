@@ -1,0 +1,113 @@
+"""How much does the memory of API and worker grow with the size of a job?"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import psutil
+
+from bench import typical
+from bench.crawldock import Crawldock, api_alone, platform
+from bench.lab import Lab, Row, median
+from bench.process import Timeout, run, wait_until
+
+FEW = 1_000
+
+
+def measure(lab: Lab) -> list[Row]:
+    """Highest resident MB during the work minus those before; beside the same with 1,000 items."""
+    return [*_of_api(lab), *_of_worker(lab)]
+
+
+def _of_api(lab: Lab) -> list[Row]:
+    many = lab.of(1_000_000, 20_000)
+    folder = lab.place("memory")
+    with platform(folder):
+        pass
+    with api_alone(folder) as ours:
+        jobs = {count: ours.new_job() for count in (many, FEW)}
+        for count, job in jobs.items():
+            for first, body in typical.batches(count, 50_000):
+                ours.write(f"/items/{job}", body, start=str(first))
+    rows = []
+    for form in ("jl", "msgpack"):
+
+        def growth(count: int, form: str = form) -> float:
+            with api_alone(folder) as ours, _highest(partial(_resident, ours.pid)) as grown:
+                _, size = run(ours.curl(f"/items/{jobs[count]}?format={form}"), folder=folder)
+            if int(size) < 200 * count:
+                raise RuntimeError(f"{size} bytes are not {count} items")
+            return grown()
+
+        what = f"API, read of {many:,} items, {form}"
+        mine, theirs = lab.turns(what, [partial(growth, many), partial(growth, FEW)])
+        rows.append(Row(what, "MB more", "less", median(mine), f"itself, {FEW:,} items", median(theirs)))
+    return rows
+
+
+def _of_worker(lab: Lab) -> list[Row]:
+    """Once: a crawl of so many items takes its time."""
+    many = lab.of(200_000, 5_000)
+    with platform(lab.place("worker"), slots=1) as ours:
+        _crawl(ours, 10)
+        pids = _runners(ours.pid)
+        few, much = (_growth_of_crawl(ours, count, pids) for count in (FEW, many))
+    what = f"worker, job of {many:,} items"
+    return [Row(what, "MB more", "less", much, f"itself, {FEW:,} items", few)]
+
+
+def _growth_of_crawl(ours: Crawldock, count: int, pids: list[int]) -> float:
+    with _highest(lambda: sum(map(_resident, pids))) as grown:
+        _crawl(ours, count)
+    return grown()
+
+
+def _crawl(ours: Crawldock, count: int) -> None:
+    job = ours.schedule("many", {"n": str(count)})
+    wait_until("end", lambda: ours.state(job) == "finished", seconds=300, every=0.2)
+    if ours.stored(job) != count:
+        raise RuntimeError(f"job {job} is finished without {count} items")
+
+
+def _runners(parent: int) -> list[int]:
+    """The processes of the worker, which were started for its queue; spiders are none of them.
+
+    Raises:
+        Timeout: there are none.
+
+    """
+    found = []
+    for process in psutil.Process(parent).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # zombies too
+            words = process.cmdline()
+            if "worker.tasks" in words and "runs" in words:
+                found.append(process.pid)
+    if not found:
+        raise Timeout("no worker process was found")
+    return found
+
+
+def _resident(pid: int) -> float:
+    """MB."""
+    return psutil.Process(pid).memory_info().rss / (1 << 20)
+
+
+@contextlib.contextmanager
+def _highest(now: Callable[[], float]) -> Iterator[Callable[[], float]]:
+    """Watch a figure during the block; afterwards the call says how far it rose above its beginning."""
+    first = now()
+    highest = [first]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            highest[0] = max(highest[0], now())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: highest[0] - first
+    finally:
+        done.set()
+        watcher.join()
