@@ -65,7 +65,7 @@ class Job(Table, table=True):
         ),
         Index("ix_job_project", "project_id", "state_time", "id"),
         Index("ix_job_project_state", "project_id", "state", "state_time", "id"),
-        Index("ix_job_spider", "spider_id", "state_time", "id"),
+        Index("ix_job_spider", "spider_id", "state", "state_time", "id"),
         Index(
             "ix_job_retention", "state_time",
             sqlite_where=text("state = 'finished'"), postgresql_where=text("state = 'finished'"),

@@ -2,10 +2,10 @@
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, exists, func, insert, literal, select, tuple_, update
+from sqlalchemy import Select, and_, delete, exists, func, insert, literal, select, tuple_, union_all, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -16,6 +16,7 @@ from app.services import jobmeta, jobs
 from app.services.records import COUNTERS
 
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
+RARE = 10_000  # a tag that no more jobs have is looked up by itself
 BATCH = 1000  # jobs that a stream reads at once
 
 # What a row of a queue's list has besides key, ts, elapsed and state (contract 6.13).
@@ -69,7 +70,26 @@ def _tagged(tags: Sequence[str]) -> Any:
 
 
 def _where(session: Session, wanted: Filter) -> Any:
-    conditions = [col(Job.project_id) == wanted.project, col(Job.state).in_(wanted.states or LIVE)]
+    return and_(_state(wanted.states or LIVE), *_conditions(session, wanted))
+
+
+def _state(states: Sequence[JobState]) -> Any:
+    return col(Job.state) == states[0] if len(states) == 1 else col(Job.state).in_(states)
+
+
+def _conditions(session: Session, wanted: Filter) -> list[Any]:
+    """All but the states.
+
+    SQLite has no statistics and takes an index on the project for the best way to anything. Where the
+    jobs are known otherwise, by their ids or by a tag that few have, adding nought keeps it from that;
+    where the spider is known, from all but the index that begins with it.
+    """
+    tagged = select(col(JobTag.job_id)).where(col(JobTag.tag).in_(wanted.has_tag))
+    rare = bool(wanted.has_tag) and not _more_than(session, tagged, RARE)
+    by_id = rare or bool(wanted.keys)
+    of_spider = wanted.spider is not None or wanted.spider_number is not None
+    project = col(Job.project_id) + 0 if by_id or of_spider else col(Job.project_id)
+    conditions: list[Any] = [project == wanted.project]
     if wanted.keys:
         conditions.append(col(Job.id).in_(jobs.ids_of(session, wanted.keys)))
     for column, given in ((Spider.name, wanted.spider), (Spider.number, wanted.spider_number)):
@@ -77,21 +97,27 @@ def _where(session: Session, wanted: Filter) -> Any:
             named = select(col(Spider.id)).where(
                 col(Spider.project_id) == wanted.project, col(column) == given
             )
-            conditions.append(col(Job.spider_id) == (session.scalar(named) or 0))
+            spider = col(Job.spider_id) + 0 if by_id else col(Job.spider_id)
+            conditions.append(spider == (session.scalar(named) or 0))
     if wanted.startts is not None:
         conditions.append(col(Job.state_time) >= wanted.startts)
     if wanted.endts is not None:
         conditions.append(col(Job.state_time) < wanted.endts)
     if wanted.has_tag:
-        conditions.append(_tagged(wanted.has_tag))
+        conditions.append(col(Job.id).in_(tagged) if rare else _tagged(wanted.has_tag))
     if wanted.lacks_tag:
         conditions.append(~_tagged(wanted.lacks_tag))
     if wanted.stop is not None:
-        moment = select(col(Job.state_time), col(Job.id)).where(*conditions)
+        moment = select(col(Job.state_time), col(Job.id)).where(_state(wanted.states or LIVE), *conditions)
         last = session.execute(moment.where(col(Job.id) == jobs.find(session, wanted.stop))).one_or_none()
         if last is not None:
             conditions.append(tuple_(col(Job.state_time), col(Job.id)) > tuple_(*last))
-    return and_(*conditions)
+    return conditions
+
+
+def _more_than(session: Session, rows: Any, limit: int) -> bool:
+    some = rows.limit(limit + 1).subquery()
+    return (session.scalar(select(func.count()).select_from(some)) or 0) > limit
 
 
 def _select(condition: Any) -> Select[Any]:
@@ -113,14 +139,13 @@ def page(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[
     """At most ``limit`` jobs after the first ``offset``; jobs asked for by key come in the order asked."""
     if wanted.keys:
         return _by_id(session, _asked(session, wanted)[offset : offset + limit])
-    return session.execute(_select(_where(session, wanted)).limit(limit).offset(offset)).all()
+    return _by_id(session, newest(session, wanted, limit, offset))
 
 
 def _asked(session: Session, wanted: Filter) -> list[int]:
     """Ids of the jobs asked for by key that pass the other filters, in the order asked."""
     named = jobs.ids_of(session, wanted.keys)
-    others = _where(session, replace(wanted, keys=()))
-    passed = set(session.scalars(select(col(Job.id)).where(others, col(Job.id).in_(named))))
+    passed = set(session.scalars(select(col(Job.id)).where(_where(session, wanted))))
     return [job_id for job_id in named if job_id in passed]
 
 
@@ -191,10 +216,21 @@ def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], rem
 
 def newest(session: Session, wanted: Filter, limit: int, offset: int = 0) -> list[int]:
     """Row ids of at most ``limit`` jobs after the first ``offset``: the latest to enter its state first."""
-    # The ids alone are in an index: what is skipped costs little, and nothing is sorted.
-    statement = select(col(Job.id)).where(_where(session, wanted))
-    newest_first = statement.order_by(col(Job.state_time).desc(), col(Job.id).desc())
-    return list(session.scalars(newest_first.limit(limit).offset(offset)))
+    # A part for each state: the ids of each are in an index in this order, and nothing is sorted or
+    # passed over but the rows of the page.
+    conditions = _conditions(session, wanted)
+    states = wanted.states or LIVE
+    parts = []
+    for state in states:
+        of_state = select(col(Job.id), col(Job.state_time)).where(_state([state]), *conditions)
+        newest_first = of_state.order_by(col(Job.state_time).desc(), col(Job.id).desc())
+        if len(states) == 1:
+            one = newest_first.with_only_columns(col(Job.id)).limit(limit).offset(offset)
+            return list(session.scalars(one))
+        parts.append(select(newest_first.limit(limit + offset).subquery()))
+    found = union_all(*parts).subquery().c
+    statement = select(found.id).order_by(found.state_time.desc(), found.id.desc())
+    return list(session.scalars(statement.limit(limit).offset(offset)))
 
 
 def last_finished(
