@@ -40,7 +40,8 @@ def _now_sqlite(element: now_ms, compiler: Any, **kw: Any) -> str:
 
 @compiles(now_ms, "postgresql")
 def _now_postgresql(element: now_ms, compiler: Any, **kw: Any) -> str:
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    # Of the statement: the columns that one UPDATE stamps are equal, as they are on SQLite.
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000 AS BIGINT)"
 
 
 def make_engine(url: str) -> Engine:

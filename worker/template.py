@@ -179,6 +179,8 @@ def watch(client: socket.socket, spider: int) -> None:
                 client.sendall(f"{status}\n".encode())
         if client in ready:
             end_children(spider)
+            with contextlib.suppress(OSError):
+                client.sendall(b"gone\n")
             return
         if alive:
             reap_adopted(spider)
@@ -215,6 +217,10 @@ def warm_up() -> bool:
     for name in NAMES.split():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    try:
+        children()  # some kernels do not tell
+    except OSError:
+        return False
     gc.collect()
     gc.freeze()  # what is here stays where it is: collections in a job would copy the pages
     return REACTOR not in sys.modules
@@ -227,3 +233,5 @@ if __name__ == "__main__":
         _script = main(_control, float(sys.argv[2]))
         if _script is not None:
             runpy.run_path(_script, run_name="__main__")
+    else:
+        sys.exit(3)

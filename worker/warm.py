@@ -56,12 +56,11 @@ class Nursery(threading.Thread):
     def run(self) -> None:
         """Hand each request to the template of its virtualenv, for ever."""
         while True:
-            controls = {template.control: venv for venv, template in self._templates.items()}
-            ready, _, _ = select.select([_asked, *controls], [], [])
-            for control in ready:
-                if control is not _asked:
-                    self._end(controls[control])
-            if _asked in ready:
+            controls = {template.control.fileno(): venv for venv, template in self._templates.items()}
+            ready = _ready(_asked.fileno(), *controls)
+            for control in ready - {_asked.fileno()}:
+                self._end(controls[control])
+            if _asked.fileno() in ready:
                 data, descriptors, _, _ = socket.recv_fds(_asked, 4096, 1)
                 try:
                     self._forward(data.decode(), descriptors)
@@ -85,6 +84,14 @@ class Nursery(threading.Thread):
         if template.process.wait() != 0:
             self._failed[venv] = time.monotonic()
             log.warning("warm start: the template of %s ended with %s", venv, template.process.returncode)
+
+
+def _ready(*descriptors: int, wait: bool = True) -> set[int]:
+    """Those that can be read, or are at their end. Unlike select, for descriptors of any number."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(None if wait else 0)}
 
 
 def _start(venv: str) -> _Template:
@@ -117,9 +124,14 @@ def start(venv: Path, script: str, path: Sequence[Path], env: Mapping[str, str],
 
     1. The request goes to the template's keeper over our own socket; when anything is wrong there, it ends.
     2. "ready" comes back before anything of the spider's has begun. Until we answer, nothing will.
+
+    Raises:
+        OSError: it was lost after that.
+
     """
     ours, theirs = socket.socketpair()
     ours.settimeout(READY_SECONDS)
+    begun = False
     try:
         with theirs:
             socket.send_fds(_ask, [str(venv).encode()], [theirs.fileno()])
@@ -131,7 +143,9 @@ def start(venv: Path, script: str, path: Sequence[Path], env: Mapping[str, str],
             ours.sendall(line[sent:])
             if _line(ours) != b"ready":
                 raise ConnectionError
+            begun = True
             ours.sendall(b"!")
+            ours.settimeout(END_SECONDS)
             pid = int(_line(ours))
         except BaseException:
             for read, _ in pipes:
@@ -140,8 +154,10 @@ def start(venv: Path, script: str, path: Sequence[Path], env: Mapping[str, str],
         finally:
             for _, write in pipes:
                 os.close(write)
-    except (OSError, ValueError):  # a time-out is one, and so is the end of the other side
+    except (OSError, ValueError) as error:  # a time-out is one, and so is the end of the other side
         ours.close()
+        if begun:  # it may run for a moment yet: another start would be its second one
+            raise OSError("the spider's process was lost while it was forked") from error
         return None
     return Fork(ours, pid, [read for read, _ in pipes])
 
@@ -172,7 +188,7 @@ class Fork(process.Running):
 
     def exited(self) -> bool:
         """Has the child itself ended?"""
-        if self._status is None and select.select([self._keeper], [], [], 0)[0]:
+        if self._status is None and _ready(self._keeper.fileno(), wait=False):
             self._status = self._read_status()
         return self._status is not None
 
@@ -191,8 +207,9 @@ class Fork(process.Running):
             if self._status is None:
                 self._status = self._read_status()
             self._keeper.shutdown(socket.SHUT_WR)
-            while self._keeper.recv(1024):  # its end says that everything is gone
-                pass
+            # The word, not the end of the line: a process that was just forked may hold a copy of its end.
+            while (word := _line(self._keeper)) not in (b"", b"gone"):
+                log.debug("a keeper said %s", word)
         self._keeper.close()
         return -signal.SIGKILL if self._status is None else self._status
 

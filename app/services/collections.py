@@ -111,17 +111,21 @@ def listing(session: Session, project_id: int) -> list[tuple[str, str]]:
     )
 
 
-def _named(session: Session, project_id: int, name: str) -> Sequence[int]:
-    """Ids of the collections of a name, of all types; locked, always in the same order."""
-    mine = and_(_COLLECTION.project_id == project_id, _COLLECTION.name == name)
-    return session.scalars(
-        select(_COLLECTION.id).where(mine).order_by(_COLLECTION.id).with_for_update()
-    ).all()
+def _named(session: Session, project_id: int, *names: str) -> dict[str | None, list[int]]:
+    """Ids of the collections of some names, of all types; locked, always in the same order."""
+    mine = and_(_COLLECTION.project_id == project_id, _COLLECTION.name.in_(names))
+    found: dict[str | None, list[int]] = {}
+    held = select(_COLLECTION.id, _COLLECTION.name).where(mine).order_by(_COLLECTION.id)
+    for row in session.execute(held.with_for_update()):
+        found.setdefault(row.name, []).append(row.id)
+    return found
 
 
 def drop(session: Session, project_id: int, name: str) -> None:
     """Delete all collections of a name: they are gone at once; ``purge_some`` removes what they held."""
-    these = and_(_COLLECTION.id.in_(_named(session, project_id, name)), _COLLECTION.name == name)
+    these = and_(
+        _COLLECTION.id.in_(_named(session, project_id, name).get(name, [])), _COLLECTION.name == name
+    )
     session.execute(update(_COLLECTIONS).where(these).values(name=None))
 
 
@@ -133,9 +137,12 @@ def rename(session: Session, project_id: int, name: str, new_name: str) -> None:
         NameTaken: there is one of the new name, of whichever type.
 
     """
-    these = and_(_COLLECTION.id.in_(_named(session, project_id, name)), _COLLECTION.name == name)
+    held = _named(session, project_id, name, new_name)
+    if name not in held:
+        raise NotFound(f"unknown collection: {name}")
+    these = and_(_COLLECTION.id.in_(held[name]), _COLLECTION.name == name)
     try:
-        if _named(session, project_id, new_name):
+        if new_name in held:
             raise NameTaken(f"collection {new_name} exists")
         if execute(session, update(_COLLECTIONS).where(these).values(name=new_name)).rowcount == 0:
             raise NotFound(f"unknown collection: {name}")

@@ -5,13 +5,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, exists, func, insert, literal, select, tuple_, union_all, update
+from sqlalchemy import (
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import AnyRow, execute, now_ms, reading
 from app.keys import LARGEST, JobKey
-from app.models import Job, JobState, JobTag, Kind, Spider
+from app.models import Chunk, Job, JobState, JobTag, Kind, Spider
 from app.services import jobmeta, jobs
 from app.services.records import COUNTERS
 
@@ -331,7 +344,8 @@ def with_records(
         after: the key before the first one.
 
     """
-    total = getattr(Job, COUNTERS[kind]) if kind in COUNTERS else literal(LARGEST)
+    has_any = exists().where(col(Chunk.job_id) == col(Job.id), col(Chunk.kind) == kind)
+    total = getattr(Job, COUNTERS[kind]) if kind in COUNTERS else case((has_any, LARGEST), else_=0)
     return _by_key(session, project, spider, after, limit, total)
 
 

@@ -25,6 +25,7 @@ from app.services.activity import ENTERED
 from app.services.transitions import SPIDER_NUMBER, entered, hold, key_of, move, new_token, revoke
 
 ORDER = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED, JobState.DELETED)  # no job goes back
+MOST_SPIDERS = 500  # of one push: each costs some statements, while all writers wait
 ANNOUNCED = 100  # jobs of one push that workers are told of at once; the reconciler tells of the others
 STARTED = {"_shub_worker": "kumo"}  # what the service's own records have (contract 7.3)
 
@@ -63,9 +64,11 @@ def push(session: Session, project_id: int, new: Sequence[Pushed], by: str) -> l
     2. A job that is refused uses up its number, as recorded (contract 7.2).
 
     Raises:
-        BadParameter: no spider can have that name.
+        BadParameter: no spider can have that name, or there are too many.
 
     """
+    if len({each.spider for each in new}) > MOST_SPIDERS:
+        raise BadParameter(f"more than {MOST_SPIDERS} spiders in one push")
     if len(new) > 1:
         held = select(col(Project.id)).where(col(Project.id) == project_id)
         session.execute(held.with_for_update(key_share=True))
@@ -205,8 +208,14 @@ class Change:
 Affected = tuple[JobKey, str]  # a job, and the state it was in
 
 
-def change(session: Session, changes: Sequence[tuple[JobKey, Change]], by: str) -> list[Affected]:
+def change(
+    session: Session, changes: Sequence[tuple[JobKey, Change]], by: str, *, strict: bool
+) -> list[Affected]:
     """Carry out changes, one after the other; unknown jobs are passed over (contract 6.10).
+
+    Args:
+        strict: a job that would have to go back is an error; else it is passed over, as it must be among
+            many, of which some are done already.
 
     A job that one of our workers runs and that is ended here is taken from it.
 
@@ -221,7 +230,9 @@ def change(session: Session, changes: Sequence[tuple[JobKey, Change]], by: str) 
     for key, each in changes:
         for row in hold(session, col(Job.id) == ids[key]) if key in ids else ():
             if not each.may(row):
-                raise BadParameter(f"job {key} is {row.state}, it cannot become {each.state}")
+                if strict:
+                    raise BadParameter(f"job {key} is {row.state}, it cannot become {each.state}")
+                continue
             affected += _apply(session, [row], each, by)
     return affected
 

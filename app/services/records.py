@@ -34,8 +34,8 @@ class Batch:
     kind: Kind
     first: int  # index of the first record in the job
     count: int
-    first_time: int  # ms, when the first was received
-    last_time: int
+    first_time: int  # ms, the earliest receive time
+    last_time: int  # the latest
     size: int  # bytes before compression
     counts: dict[str, int]  # what `stats` adds up
     input_bytes: int
@@ -67,7 +67,8 @@ def pack(
     counts, input_bytes = measure(kind, [orjson.loads(line) for line in lines] if values is None else values)
     size = sum(map(len, lines))
     data = chunks.pack(times, lines)
-    return Batch(kind, first, len(lines), times[0], times[-1], size, counts, input_bytes, data)
+    # Replaced records are younger than those after them: times need not ascend.
+    return Batch(kind, first, len(lines), min(times), max(times), size, counts, input_bytes, data)
 
 
 def measure(kind: Kind, values: Sequence[Any]) -> tuple[dict[str, int], int]:

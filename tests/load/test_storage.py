@@ -153,3 +153,18 @@ def test_readers_and_writers_of_one_job_at_once(api: Api) -> None:
         for each in jobs:
             each.result()
     assert api.http.get(f"/items/{key}/stats").json()["totals"]["input_values"] == 5000
+
+
+@pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/x", "/projects/1/settings", "/jobq/1/startjob", "/jobq/1/cancel",
+                                  "/jobq/1/push", "/jobq/1/update", "/collections/1/s/c/k", "/activity/1"])  # fmt: skip
+def test_a_bomb_of_small_values_costs_little(api: Api, path: str) -> None:
+    key, before = api.job(), api.memory()
+    for line, count in (
+        (b"1\n", 12_000_000),
+        (b'{"spider":"x","key":"1/1/1","a":[' + b"[]," * 300_000 + b"[]]}\n", 60),
+    ):
+        answer = api.http.post(
+            path.format(key), content=gzip.compress(line * count, 1), headers={"content-encoding": "gzip"}
+        )
+        assert answer.status_code in (400, 413), answer.text[:200]
+    assert api.memory() - before < 4 * GROWTH

@@ -31,7 +31,7 @@ def start() -> dict[str, Any] | None:
 
 def update(key: JobKey, state: str) -> list[queue.Affected]:
     with db.transaction() as session:
-        return queue.change(session, [(key, Change(JobState(state)))], "operator")
+        return queue.change(session, [(key, Change(JobState(state)))], "operator", strict=True)
 
 
 def events() -> dict[str, list[str]]:

@@ -262,3 +262,15 @@ def test_purging_in_parts() -> None:
         with db.transaction() as session:
             assert records.purge_some(session, job.id, 5) == bool(left)
         assert read(job.id) == left
+
+
+def test_what_was_replaced_later_is_still_found_by_its_time_when_merged() -> None:
+    job = running_job()
+    upload(job, [{}] * 5, 5)
+    with db.reading() as session:
+        before = session.query(Chunk).filter_by(job_id=job.id).one().last_time
+    upload(job, [{}] * 5, 0)
+    finish(job)
+    compact(job.id)
+    later = records.read(job.id, Kind.ITEMS, 0, 10, times=True, since=before + 1)
+    assert sum(time > before for block in later for time in block.times) == 5

@@ -3,10 +3,12 @@
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.api.storage import (
     activity,
     collections,
+    errors,
     frontier,
     jobq,
     jobs,
@@ -14,7 +16,6 @@ from app.api.storage import (
     queue,
     records,
     system,
-    wire,
 )
 from app.api.storage.paths import RawPaths
 from app.errors import CrawldockError
@@ -39,8 +40,9 @@ def create_face() -> FastAPI:
     face.add_middleware(RawPaths)
     for module in MODULES:
         face.include_router(module.router)
-    face.add_exception_handler(CrawldockError, wire.render_error)
-    face.add_exception_handler(HTTPException, wire.render_http_error)
-    face.add_exception_handler(OperationalError, wire.render_no_database)
-    face.add_exception_handler(Exception, wire.render_crash)
+    face.add_exception_handler(CrawldockError, errors.render_error)
+    face.add_exception_handler(HTTPException, errors.render_http_error)
+    face.add_exception_handler(OperationalError, errors.render_no_database)
+    face.add_exception_handler(ClientDisconnect, errors.render_gone)
+    face.add_exception_handler(Exception, errors.render_crash)
     return face

@@ -22,7 +22,7 @@ router = APIRouter(tags=["jobq"])
 
 BATCH = 500  # jobs of one transaction: others are let in between
 MOST = 10_000  # jobs of one push, which is one transaction
-LARGEST_BODY = 64 << 20  # bytes; all of it is in memory
+LARGEST_BODY = 8 << 20  # bytes; all of it is in memory, read, and ten times as large then
 
 
 def body(what: str, json: str | None = None, *, required: bool = True) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def update(call: Caller, project: str) -> Response:
         if of_jobs:
             for some in _batches(list(group)):
                 with transaction() as session:
-                    affected += queue.change(session, some, name)
+                    affected += queue.change(session, some, name, strict=len(changes) == 1)
             continue
         for spider, change in group:
             with reading() as session:

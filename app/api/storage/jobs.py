@@ -111,7 +111,7 @@ def one_value(call: Call) -> Any:
 def remove_field(call: Caller, project: str, spider: str, job: str, field: str) -> Response:
     """Remove a field, if there is one of that name."""
     with transaction() as session:
-        _, key = _with_a_key(call, session, project, spider, job)
+        _, key = enter_job(session, call, project, spider, job)
         name = rest(call.path, PLACE, "field")
         job_id = jobs.find(session, key)
         if job_id is not None:

@@ -31,7 +31,10 @@ class RawPaths:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
-            raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].rstrip(b"/") or b"/"
+            raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+            # An empty key there would mean the whole collection.
+            if scope["method"] != "DELETE" or not raw.startswith(b"/collections/"):
+                raw = raw.rstrip(b"/") or b"/"
             scope = {**scope, "raw_path": raw, "path": raw.decode("latin-1")}
         await self.app(scope, receive, send)
 

@@ -30,6 +30,7 @@ from app.services.records import Block
 router = APIRouter()
 
 FIRST = JobKey(0, 0, 0)  # before all others
+MOST_INDEXES = 1000  # of one read: each unpacks a chunk
 RANDOM = 20  # records of one sample, contract 5.7
 
 READ = (
@@ -109,14 +110,19 @@ class Range:
                 return
 
     def _of(self, job: Source, kind: Kind, first: int, count: int) -> Iterator[Block]:
-        timed = self.startts is not None or self.endts is not None
-        times = timed or "_ts" in self.meta
-        blocks = records.read(job.id, kind, first, job.total, times=times, since=self.startts)
-        if timed:
+        blocks = records.read(job.id, kind, first, job.total, times=self.times, since=self.startts)
+        return self.shown(formats.limited(self.passing(blocks), count), job.key, kind)
+
+    @property
+    def times(self) -> bool:
+        """Are receive times needed?"""
+        return self.startts is not None or self.endts is not None or "_ts" in self.meta
+
+    def passing(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """The records that all conditions let pass."""
+        if self.startts is not None or self.endts is not None:
             blocks = formats.since(blocks, self.startts or 0, self.endts)
-        if self.test:
-            blocks = formats.selected(blocks, self.test)
-        return self.shown(formats.limited(blocks, count), job.key, kind)
+        return formats.selected(blocks, self.test) if self.test else blocks
 
     def shown(self, blocks: Iterator[Block], key: JobKey, kind: Kind) -> Iterator[Block]:
         """The blocks with the meta fields asked for; samples, which are arrays, have none."""
@@ -162,6 +168,8 @@ def _answer(call: Call, kind: Kind, blocks: Iterator[Block]) -> Response:
 def _read_many(call: Call, kind: Kind, project: str, spider: str | None = None) -> Response:
     with reading() as session:
         _, project_id = enter(session, call, project)
+    if call.params.many("index") or call.params.maybe("start") == "random":
+        raise BadParameter("index and start=random are for the records of one job")
     spider_number = number(spider, "spider") if spider is not None else None
     wanted = Range.parse(call.params, project_id)
     chosen = _jobs(project_id, spider_number, kind, wanted.start)
@@ -179,7 +187,7 @@ def _read_job(call: Call, kind: Kind, project: str, spider: str, job: str) -> Re
     one_job = iter([] if job_id is None else [Source(job_id, key, total)])
     if chosen is None or job_id is None:
         return _answer(call, kind, wanted.blocks(one_job, kind))
-    blocks = _picked(job_id, kind, chosen[: wanted.count], times="_ts" in wanted.meta)
+    blocks = formats.limited(wanted.passing(_picked(job_id, kind, chosen, times=wanted.times)), wanted.count)
     return _answer(call, kind, wanted.shown(blocks, key, kind))
 
 
@@ -191,6 +199,8 @@ def _numbers(params: Params, total: int) -> list[int] | None:
     named = params.many("index")
     if not named:
         return None
+    if len(named) > MOST_INDEXES:
+        raise BadParameter(f"invalid value for index: more than {MOST_INDEXES}")
     if not all(text.isascii() and text.isdigit() and int(text) <= LARGEST for text in named):
         raise BadParameter(f"invalid value for index: {' '.join(named)[:200]}")
     return sorted({int(text) for text in named})
@@ -213,7 +223,7 @@ def _read_part(
         raise BadParameter(f"invalid value for index: {part[:50]}")
     wanted = replace(Range.parse(call.params, key.project), start=(0, 0, 0))
     start, stop = (int(part), int(part) + 1) if plain else (0, min(wanted.count, LARGEST))
-    blocks = records.read(job_id or 0, kind, start, stop, times="_ts" in wanted.meta)
+    blocks = wanted.passing(records.read(job_id or 0, kind, start, stop, times=wanted.times))
     name = field if plain else part
     if name is not None:
         if kind == Kind.SAMPLES or (field is not None and not plain):

@@ -13,11 +13,9 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import Depends, Request
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import register_url_convertor
-from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from app import jsonlines
@@ -28,13 +26,8 @@ from app.auth import JobPrincipal, Principal, authenticate, authenticate_job, ba
 from app.db import reading
 from app.errors import (
     BadParameter,
-    CrawldockError,
-    DatabaseBusy,
     NoAccess,
-    NotAuthenticated,
     NotFound,
-    NotYours,
-    Refused,
     TooLarge,
 )
 from app.keys import JobKey, number
@@ -48,21 +41,8 @@ JL = "application/x-jsonlines; charset=UTF-8"
 JSON = "application/json; charset=UTF-8"
 TEXT = "text/plain; charset=UTF-8"
 
-# The real service is two programs, which word their errors differently (contract 1.1, 5.2).
-DATA = ("items", "logs", "requests", "samples", "collections", "hcf", "activity", "system")
-JOBQ = ("jobq", "jobs", "ids", "projects", "spiders", "botgroups")
-
-STATUSES: tuple[tuple[type[CrawldockError], int, str], ...] = (
-    (NotAuthenticated, 401, "Unauthorized"),
-    (NoAccess, 403, "Forbidden"),
-    (NotYours, 403, "Forbidden"),
-    (BadParameter, 400, "Bad Request"),
-    (Refused, 400, "Bad Request"),
-    (TooLarge, 413, "Request Entity Too Large"),
-    (NotFound, 404, "Not Found"),
-    (DatabaseBusy, 503, "Service Unavailable"),
-)
 HINT = "; the dash API is below /api/ (with the slash at its end)"
+LARGEST_WHOLE = 4 << 20  # bytes of a body that is one value, however it was compressed
 SMALL = 1 << 20  # bytes of a body that is read before its sender is known
 
 
@@ -111,8 +91,12 @@ class Call:
             BadParameter: it is no JSON; and as ``lines``.
 
         """
-        whole = b"\n".join(self.lines())
-        return jsonlines.parse(whole, 1)[1] if whole else default
+        whole = bytearray()
+        for line in self.lines():
+            whole += line + b"\n"
+            if len(whole) > LARGEST_WHOLE:
+                raise TooLarge(f"Error parsing data, Serialized value too large - max {LARGEST_WHOLE} bytes")
+        return jsonlines.parse(bytes(whole).strip(), 1)[1] if whole else default
 
     def object(self) -> dict[str, Any]:
         """The body as one JSON object; empty when the body is."""
@@ -143,7 +127,7 @@ async def read_call(request: Request) -> AsyncIterator[Call]:
         query=read_query(request),
         credentials=basic(headers.get("authorization")),
         accept=headers.get("accept", ""),
-        gzip="gzip" in headers.get("accept-encoding", ""),
+        gzip=reads_gzip(headers.get("accept-encoding", "")),
         path=raw_path(request),
         encoding=headers.get("content-encoding", "identity").strip().lower(),
         content_range=headers.get("content-range"),
@@ -167,6 +151,15 @@ async def read_call(request: Request) -> AsyncIterator[Call]:
             spool.write(part)
         call.upload = spool
         yield call
+
+
+def reads_gzip(accepted: str) -> bool:
+    """Does an Accept-Encoding header name gzip, and not to exclude it?"""
+    for part in accepted.lower().replace(" ", "").split(","):
+        name, _, quality = part.partition(";q=")
+        if name == "gzip":
+            return _float(quality) > 0
+    return False
 
 
 def raw_path(request: Request) -> str:
@@ -322,7 +315,8 @@ def wants(call: Call, offered: tuple[str, ...]) -> str:
     for place, part in enumerate(call.accept.split(",")):
         kind, _, options = part.partition(";")
         _, _, quality = options.replace(" ", "").partition("q=")
-        accepted.append((-_float(quality), place, kind.strip().lower()))
+        if (weight := _float(quality)) > 0:
+            accepted.append((-weight, place, kind.strip().lower()))
     for _, _, kind in sorted(accepted):
         for name in offered:
             if kind == FORMATS[name] or (kind, name) == ("text/xml", "xml"):
@@ -337,53 +331,3 @@ def _float(text: str) -> float:
         return float(text or 1)
     except ValueError:
         return 0.0
-
-
-# Errors
-
-
-def render_error(request: Request, error: Exception) -> Response:
-    """Exception handler of the face for our own errors."""
-    assert isinstance(error, CrawldockError)
-    for kind, status, title in STATUSES:
-        if isinstance(error, kind):
-            message = title if status == 401 else str(error)
-            return _error(request, status, title, message)
-    raise error
-
-
-def render_http_error(request: Request, error: Exception) -> Response:
-    """Exception handler for unknown paths and wrong methods."""
-    assert isinstance(error, HTTPException)
-    path = raw_path(request)
-    # Outside the resources it is most likely an endpoint that was mistyped.
-    known = path.strip("/").partition("/")[0] in (*DATA, *JOBQ)
-    lost = "" if known else f": {path[:200]}{HINT}"
-    text = {404: f"no such path{lost}", 405: f"method {request.method} is not allowed here"}
-    message = text.get(error.status_code, str(error.detail))
-    response = _error(request, error.status_code, str(error.detail), message)
-    response.headers.update(error.headers or {})
-    return response
-
-
-def render_no_database(request: Request, error: Exception) -> Response:
-    """Exception handler: the database is away or overloaded; trying again makes sense."""
-    assert isinstance(error, OperationalError)
-    log.warning("%s: no answer from the database: %s", raw_path(request), str(error.orig).partition("\n")[0])
-    return _error(request, 503, "Service Unavailable", "the database does not answer, try again")
-
-
-def render_crash(request: Request, error: Exception) -> Response:
-    """Exception handler for our own faults; the traceback goes to the log alone."""
-    return _error(request, 500, "Internal Server Error", "Internal server error")
-
-
-def _error(request: Request, status: int, title: str, message: str) -> Response:
-    resource = raw_path(request).strip("/").partition("/")[0]
-    if resource in DATA:
-        return Response(f"{message}\n".encode(), status, media_type=TEXT)
-    headers = {"WWW-Authenticate": 'Basic realm="apikey"'} if status == 401 else {}
-    body = {"error": title, "message": message}
-    if resource not in JOBQ:
-        body["status"] = "error"  # whoever is lost here was looking for the dash API
-    return Response(orjson.dumps(body), status, headers, media_type="application/json")

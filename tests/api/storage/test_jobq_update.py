@@ -73,8 +73,11 @@ def test_the_same_state_again_stamps_nothing(client: TestClient, state: str) -> 
 )  # fmt: skip
 def test_no_job_goes_back(client: TestClient, state: str, wanted: str) -> None:
     first, key = push(client), push(client, state=state)
-    message = refused(client, "update", {"key": first, "state": "running"}, {"key": key, "state": wanted})
+    message = refused(client, "update", {"key": key, "state": wanted})
     assert message == f"job {key} is {state}, it cannot become {wanted}"
+    # Among others it has no line, as an unknown job: what was done already is not taken back.
+    found = lines(client, "update", {"key": first, "state": "running"}, {"key": key, "state": wanted})
+    assert found == [{"key": first, "prevstate": "pending"}]
 
 
 def test_the_lines_of_an_update_follow_each_other(client: TestClient) -> None:

@@ -218,7 +218,7 @@ def test_who_may_what(client: TestClient, method: str, field: str) -> None:
     answer = client.request(method, path.replace(str(job.key), "1/1/99"))
     assert answer.json() == {"error": "Unauthorized", "message": "Unauthorized"}
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Basic realm="apikey"')
-    if method == "DELETE":
+    if method == "DELETE" and not field:  # a job does not remove itself
         client.auth = (str(job.key), job.token)
         assert client.request(method, path).status_code == 403
         assert everything() == before

@@ -320,7 +320,14 @@ def test_who_may_read(client: TestClient, kind: str) -> None:
         f"/{kind}/{job.key}/0",
     ]
     for path in paths:
-        for nobody in (None, ("", ""), ("x" * 32, ""), (str(job.key), "0" * 32), (str(job.key), "")):
+        for nobody in (
+            None,
+            ("", ""),
+            ("x" * 32, ""),
+            (str(job.key), "0" * 32),
+            (str(job.key), ""),
+            (str(job.key), "\0"),
+        ):
             client.auth = nobody
             answer = client.get(path)
             assert (answer.status_code, answer.text) == (401, "Unauthorized\n")
