@@ -297,9 +297,12 @@ def write_one(call: Caller, project: str, kind: Kind, name: str, key: str) -> Re
 def remove_one(call: Caller, project: str, kind: Kind, name: str, key: str) -> Response:
     """Remove the record of a key, if there is one."""
     address, _ = _find(call, project, kind, name)
+    whole = "/".join(call.segments(4)).encode()
+    if not whole:
+        raise BadParameter("an empty key; without the slash at its end the path is the whole collection")
     with transaction() as session:
         enter(session, call, project, shared=True)
-        collections.remove(session, address, ["/".join(call.segments(4)).encode()])
+        collections.remove(session, address, [whole])
     return empty()
 
 
