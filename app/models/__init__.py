@@ -6,9 +6,12 @@ from app.models.apikey import ApiKey, KeyProject
 from app.models.collection import Collection, CollectionRecord
 from app.models.frontier import Fingerprint, FrontierBatch, FrontierSlot
 from app.models.job import Job, JobState, JobTag
+from app.models.login import Login
+from app.models.periodic import Missed, Overlap, PeriodicJob, PeriodicRun, RunState
 from app.models.project import Activity, Comment, Project, ProjectSetting, Report, Spider
 from app.models.record import Chunk, Kind
 from app.models.version import ProjectEgg, Version, VersionFile, VersionState
+from app.models.webhook import Delivery, DeliveryState, Webhook
 from app.models.worker import Worker
 
 metadata = SQLModel.metadata
@@ -20,6 +23,8 @@ __all__ = [
     "Collection",
     "CollectionRecord",
     "Comment",
+    "Delivery",
+    "DeliveryState",
     "Fingerprint",
     "FrontierBatch",
     "FrontierSlot",
@@ -28,14 +33,21 @@ __all__ = [
     "JobTag",
     "KeyProject",
     "Kind",
+    "Login",
+    "Missed",
+    "Overlap",
+    "PeriodicJob",
+    "PeriodicRun",
     "Project",
     "ProjectEgg",
     "ProjectSetting",
     "Report",
+    "RunState",
     "Spider",
     "Version",
     "VersionFile",
     "VersionState",
+    "Webhook",
     "Worker",
     "metadata",
 ]

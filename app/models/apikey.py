@@ -1,4 +1,4 @@
-"""API keys and the projects they may touch."""
+"""Users, which are API keys with a name, and the projects they may touch."""
 
 from sqlalchemy import BigInteger
 from sqlmodel import Field
@@ -7,7 +7,7 @@ from app.models.base import Table
 
 
 class ApiKey(Table, table=True):
-    """One key. Only its SHA-256 is stored: a key has 128 random bits, so a slow hash adds nothing."""
+    """A user. Of the key only the SHA-256 is stored: it has 128 random bits, so a slow hash adds nothing."""
 
     __tablename__ = "api_key"
 
@@ -17,6 +17,8 @@ class ApiKey(Table, table=True):
     admin: bool = False  # may touch every project
     created_time: int = Field(sa_type=BigInteger)  # ms
     revoked_time: int | None = Field(default=None, sa_type=BigInteger)  # ms
+    used_time: int | None = Field(default=None, sa_type=BigInteger)  # ms, of the last use, to some minutes
+    password: str | None = Field(default=None, max_length=255)  # Argon2; NULL: only the key signs in
 
 
 class KeyProject(Table, table=True):

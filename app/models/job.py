@@ -70,6 +70,10 @@ class Job(Table, table=True):
             "ix_job_retention", "state_time",
             sqlite_where=text("state = 'finished'"), postgresql_where=text("state = 'finished'"),
         ),
+        Index(
+            "ix_job_outcome", "project_id", "close_reason", "state_time", "id",
+            sqlite_where=text("state = 'finished'"), postgresql_where=text("state = 'finished'"),
+        ),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
 

@@ -15,3 +15,6 @@ class Worker(Table, table=True):
     kind: str = Field(max_length=10)  # "worker" or "scheduler"
     slots: int = 0
     seen_time: int = Field(sa_type=BigInteger)  # ms
+    started_time: int | None = Field(default=None, sa_type=BigInteger)  # ms
+    version: str | None = Field(default=None, max_length=50)  # of the platform
+    drain_time: int | None = Field(default=None, sa_type=BigInteger)  # ms; since then it takes no new job
