@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from app.errors import BadParameter, NoAccess, NotAuthenticated
 from app.keys import JobKey
-from app.services import apikeys, jobs
+from app.services import apikeys, jobs, logins
+
+COOKIE = "crawldock"  # of a browser that has signed in
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,16 @@ def basic(header: str | None) -> tuple[str, str] | None:
     return user, password
 
 
-def authenticate(session: Session, key: str | None) -> Principal:
-    """The principal of a key.
+def authenticate(session: Session, key: str | None, login: str | None = None) -> Principal:
+    """The principal of a key or, when there is none, of a browser that has signed in.
 
     Raises:
-        NotAuthenticated: no key, or not a valid one.
+        NotAuthenticated: neither, or not a valid one.
 
     """
     found = apikeys.find(session, key) if key else None
+    if login and not key:
+        found = logins.find(session, login)
     if found is None:
         raise NotAuthenticated("Authentication failed")
     return Principal(found.id, found.name, found.admin)

@@ -9,7 +9,7 @@ import swagger_ui_bundle
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import text
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -19,6 +19,7 @@ from app.api.storage import face as storage_face
 from app.db import reading
 from app.keys import LARGEST
 from app.services import workers
+from app.ui import face as ui_face
 
 log = logging.getLogger(__name__)
 
@@ -85,12 +86,12 @@ def create_app() -> FastAPI:
     app.get("/docs")(lambda: page("Crawldock: /api", "/openapi.json"))
     app.get("/storage/openapi.json")(lambda: document(storage, ""))
     app.get("/storage/docs")(lambda: page("Crawldock: storage", "/storage/openapi.json"))
-    app.get("/")(lambda: RedirectResponse("/docs"))
     app.get("/health")(health)
     app.get("/health/live")(live)
     vendor = Path(swagger_ui_bundle.__file__).parent / "vendor"
     swagger = next(path.parent for path in sorted(vendor.rglob("swagger-ui-bundle.js")))
     app.mount("/static/swagger", StaticFiles(directory=swagger))
+    ui_face.install(app)
     rest = Mount("", storage)  # last: it takes every path that nobody else has,
     rest.path_regex = re.compile("^/(?P<path>.*)$", re.DOTALL)  # with line breaks too
     app.router.routes.append(rest)

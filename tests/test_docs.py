@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 
 def test_the_page_can_show_the_document(client: TestClient) -> None:
-    page = client.get("/", follow_redirects=True)
+    page = client.get("/docs")
     assert page.status_code == 200
     script = next(part for part in page.text.split('"') if part.endswith("swagger-ui-bundle.js"))
     assert client.get(script).status_code == 200

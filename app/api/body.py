@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from app.auth import basic
+from app.auth import COOKIE, basic
 from app.errors import BadParameter, CrawldockError, TooLarge
 from app.settings import settings
 
@@ -37,6 +37,7 @@ class Body:
     files: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)  # (file name, data)
     objects: set[str] = field(default_factory=set)  # which params are the text of a JSON object
     key: str | None = None
+    login: str | None = None  # of a signed-in browser, which may read with it
     problem: CrawldockError | None = None
     size: int = 0  # parameters so far
     with_nul: Sequence[str] = ()  # names of those whose values may have NUL characters
@@ -54,7 +55,8 @@ async def read_json_body(request: Request) -> Body:
 
 async def _read(request: Request, *, json: bool) -> Body:
     user, _ = basic(request.headers.get("authorization")) or (None, "")
-    body = Body(key=user)
+    # Reading alone: a form on somebody else's page can make a browser send what changes things.
+    body = Body(key=user, login=request.cookies.get(COOKIE) if request.method == "GET" else None)
     try:
         _add(body, request.scope["query_string"])
         if request.method in WITH_BODY:

@@ -98,7 +98,7 @@ def _conditions(session: Session, wanted: Filter) -> list[Any]:
     where the spider is known, from all but the index that begins with it.
     """
     tagged = select(col(JobTag.job_id)).where(col(JobTag.tag).in_(wanted.has_tag))
-    rare = bool(wanted.has_tag) and not _more_than(session, tagged, RARE)
+    rare = bool(wanted.has_tag) and not more_than(session, tagged, RARE)
     by_id = rare or bool(wanted.keys)
     of_spider = wanted.spider is not None or wanted.spider_number is not None
     project = col(Job.project_id) + 0 if by_id or of_spider else col(Job.project_id)
@@ -128,7 +128,8 @@ def _conditions(session: Session, wanted: Filter) -> list[Any]:
     return conditions
 
 
-def _more_than(session: Session, rows: Any, limit: int) -> bool:
+def more_than(session: Session, rows: Any, limit: int) -> bool:
+    """Are there more rows than that? It counts no further."""
     some = rows.limit(limit + 1).subquery()
     return (session.scalar(select(func.count()).select_from(some)) or 0) > limit
 

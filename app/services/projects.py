@@ -44,9 +44,9 @@ def listing(session: Session) -> Sequence[AnyRow]:
     return session.execute(statement.order_by(col(Project.id))).all()
 
 
-def exists(session: Session, project_id: int) -> bool:
-    """Is there a project of that id?"""
-    return session.scalar(select(col(Project.id)).where(col(Project.id) == project_id)) is not None
+def name(session: Session, project_id: int) -> str:
+    """The name of a project; empty when there is none of that id."""
+    return session.scalar(select(col(Project.name)).where(col(Project.id) == project_id)) or ""
 
 
 def current_version(project_id: Any) -> Any:

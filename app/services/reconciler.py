@@ -11,7 +11,7 @@ from sqlmodel import col
 from app import broker
 from app.db import now_ms, reading, transaction
 from app.models import Job, JobState
-from app.services import collections, frontier, jobs, records, versions, workers
+from app.services import collections, frontier, jobs, logins, records, versions, workers
 from app.services.transitions import hold, move
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def tidy(retention_days: int) -> bool:
     with transaction() as session:
         more |= _purge(session)
         workers.forget_dead(session)
+        logins.forget_expired(session)
     with transaction() as session:
         more |= _compact(session)
     for purge_some in (collections.purge_some, frontier.purge_some):

@@ -18,7 +18,7 @@ def create(name: str = "new", project_id: int | None = None) -> int:
 def test_the_next_free_number_or_the_one_asked_for() -> None:
     assert [create(), create(project_id=10), create()] == [2, 10, 11]
     with db.reading() as session:
-        assert [projects.exists(session, number) for number in (1, 10, 12)] == [True, True, False]
+        assert [bool(projects.name(session, number)) for number in (1, 10, 12)] == [True, True, False]
 
 
 def test_a_number_is_given_once() -> None:

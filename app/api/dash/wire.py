@@ -67,7 +67,7 @@ def ok(**keys: Any) -> Response:
 
 def who(session: Session, body: Body) -> tuple[Principal, Params]:
     """Authenticate, then complain about a body that could not be read."""
-    principal = authenticate(session, body.key)
+    principal = authenticate(session, body.key, body.login)
     if body.problem is not None:
         raise body.problem
     return principal, Params(body)
@@ -136,7 +136,7 @@ async def render_http_error(request: Request, error: Exception) -> Response:
 
 def _check(body: Body) -> None:
     with reading() as session:
-        authenticate(session, body.key)
+        authenticate(session, body.key, body.login)
 
 
 async def render_no_database(request: Request, error: Exception) -> Response:

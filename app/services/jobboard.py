@@ -1,0 +1,324 @@
+"""The jobs of a project as a person looks at them: in sections by state, filtered, with why they wait.
+
+Whatever the filter, no page reads more than ``LOOK`` rows of a state: what no index can answer is looked
+for among the next so many, and the page says how far it has looked and goes on from there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Select, and_, exists, func, literal, or_, select, tuple_
+from sqlalchemy.orm import Session
+from sqlmodel import col
+
+from app.db import AnyRow, now_ms
+from app.errors import BadParameter
+from app.keys import DIGITS, JobKey
+from app.models import Job, JobState, JobTag, Spider
+from app.services import joblist, jobmeta, workers
+
+LOOK = 20_000  # jobs of a state that one page looks through
+COUNTED = 100_000  # no more are counted
+IN_LINE = 1000  # places of the queue that are told
+OUTCOMES = 50  # different ones of a project that are known
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which jobs of a project; an empty field does not narrow."""
+
+    project: int
+    spider: str = ""
+    tags: Sequence[str] = ()  # all of them
+    outcome: str = ""  # with ! in front: any other
+    since: int | None = None  # ms: entered their state then or later
+    args: Mapping[str, str | None] = field(default_factory=dict)  # None: has the argument, whatever its value
+
+    @property
+    def narrows(self) -> bool:
+        """Does it select less than the whole project?"""
+        return bool(self.spider or self.tags or self.outcome or self.since or self.args)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many jobs there are, or at least are."""
+
+    number: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job of a page: its columns, and what they come to."""
+
+    job: AnyRow
+    tags: Sequence[str]
+    why: str = ""  # it waits
+
+    @property
+    def key(self) -> JobKey:
+        """The key of the job."""
+        return JobKey(self.job.project_id, self.job.spider_number, self.job.number)
+
+    @property
+    def stopping(self) -> bool:
+        """It was asked to stop and still runs."""
+        return self.job.state == JobState.RUNNING and self.job.stop_time is not None
+
+    @property
+    def runtime(self) -> int | None:
+        """How long it has run, ms; None when it never did."""
+        if self.job.running_time is None:
+            return None
+        end = self.job.finished_time if self.job.state != JobState.RUNNING else self.job.now
+        return None if end is None else max(end - self.job.running_time, 0)
+
+    @property
+    def rate(self) -> float | None:
+        """Items per minute; None while that says nothing."""
+        runtime = self.runtime
+        return self.job.items * 60_000 / runtime if runtime and runtime >= 1000 else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Jobs in one state."""
+
+    state: JobState
+    count: Count
+    rows: Sequence[Row] = ()
+    more: str = ""  # where the next page begins; "": there is none
+    looked: int = 0  # at so many jobs, and there are more: go on at ``more``
+
+
+_NAMES = (
+    "id", "project_id", "number", "state", "close_reason", "priority", "spider_args", "version", "worker",
+    "items", "pages", "errors", "logs", "pending_time", "running_time", "finished_time", "stop_time",
+    "state_time", "scheduled_by", "lease_time",
+)  # fmt: skip
+_COLUMNS = (
+    *(getattr(Job, name) for name in _NAMES),
+    col(Spider.number).label("spider_number"),
+    col(Spider.name).label("spider"),
+    or_(col(Spider.deployed), col(Spider.declared)).label("present"),
+    col(Spider.deployed).label("deployed"),
+    now_ms().label("now"),
+)
+
+
+def section(session: Session, wanted: Wanted, state: JobState, after: str = "", limit: int = 50) -> Section:
+    """A page of the jobs in a state: waiting ones in the order of the queue, others the newest first.
+
+    Args:
+        after: ``more`` of the page before.
+
+    Raises:
+        BadParameter: ``after`` is none.
+
+    """
+    total = count(session, wanted, state)
+    if not total.number and total.exact:
+        return Section(state, total)
+    plain, loose = _conditions(session, wanted, state)
+    columns = _order_columns(state)
+    following = [*plain, _beyond(state, after)] if after else plain
+    # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
+    sort = state == JobState.PENDING and total.exact and total.number <= LOOK
+    order = _order(state, sort=sort)
+    ids = _look(following, loose, order, columns, limit + 1)
+    found = session.execute(ids).all()
+    more, looked = "", 0
+    if len(found) > limit:
+        more = _place(found[limit - 1])
+    elif loose and (last := _last_looked_at(session, following, order, columns)) is not None:
+        more, looked = _place(last), LOOK
+    rows = _rows(session, [each.id for each in found[:limit]], state)
+    return Section(state, total, rows, more, looked)
+
+
+def count(session: Session, wanted: Wanted, state: JobState) -> Count:
+    """How many jobs in a state the filter selects."""
+    plain, loose = _conditions(session, wanted, state)
+    if not loose:
+        number = _number(session, select(literal(1)).select_from(Job).where(*plain).limit(COUNTED + 1))
+        return Count(min(number, COUNTED), number <= COUNTED)
+    order, columns = _order(state), _order_columns(state)
+    number = _number(session, _look(plain, loose, order, columns, LOOK))
+    return Count(number, _last_looked_at(session, plain, order, columns) is None)
+
+
+def keys(session: Session, wanted: Wanted, states: Sequence[JobState], most: int) -> list[JobKey]:
+    """Keys of at most ``most`` jobs that the filter selects, the newest first."""
+    found: list[JobKey] = []
+    for state in states:
+        plain, loose = _conditions(session, wanted, state)
+        ids = _look(plain, loose, _order(state), _order_columns(state), most - len(found))
+        chosen = [each.id for each in session.execute(ids)]
+        found += [row.key for row in _rows(session, chosen)]
+    return found
+
+
+def _number(session: Session, rows: Select[Any]) -> int:
+    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+
+
+# Which jobs
+
+
+def _conditions(session: Session, wanted: Wanted, state: JobState) -> tuple[list[Any], list[Any]]:
+    """What an index answers, and what has to be looked at row by row."""
+    plain: list[Any] = [col(Job.state) == state]
+    loose: list[Any] = []
+    tagged = {tag: select(col(JobTag.job_id)).where(col(JobTag.tag) == tag) for tag in wanted.tags}
+    rare = [tag for tag, found in tagged.items() if not joblist.more_than(session, found, joblist.RARE)]
+    # Adding nought keeps SQLite, which has no statistics, from an index that is not the best way.
+    project = col(Job.project_id) + 0 if wanted.spider or rare else col(Job.project_id)
+    plain.append(project == wanted.project)
+    if wanted.spider:
+        named = select(col(Spider.id)).where(
+            col(Spider.project_id) == wanted.project, col(Spider.name) == wanted.spider
+        )
+        spider = col(Job.spider_id) + 0 if rare else col(Job.spider_id)
+        plain.append(spider == (session.scalar(named) or 0))
+    if wanted.since is not None:
+        plain.append(col(Job.state_time) >= wanted.since)
+    if wanted.outcome.startswith("!"):
+        other = func.coalesce(col(Job.close_reason), "") != wanted.outcome[1:]
+        loose.append(other if state == JobState.FINISHED else literal(False))
+    elif wanted.outcome:
+        same = col(Job.close_reason) == wanted.outcome
+        (loose if wanted.spider or state != JobState.FINISHED else plain).append(same)
+    plain += [col(Job.id).in_(tagged[tag]) for tag in rare]
+    common = [tag for tag in tagged if tag not in rare]
+    loose += [exists().where(col(JobTag.job_id) == col(Job.id), col(JobTag.tag) == tag) for tag in common]
+    for name, value in wanted.args.items():
+        argument: Any = col(Job.spider_args)[name].as_string()
+        loose.append(argument.is_not(None) if value is None else argument == value)
+    return plain, loose
+
+
+def _order_columns(state: JobState) -> tuple[Any, Any]:
+    return (col(Job.priority) if state == JobState.PENDING else col(Job.state_time)), col(Job.id)
+
+
+def _order(state: JobState, *, sort: bool = False) -> tuple[Any, Any]:
+    first, job_id = _order_columns(state)
+    if state == JobState.PENDING:
+        return (first + 0 if sort else first).desc(), job_id.asc()
+    return first.desc(), job_id.desc()
+
+
+def _look(plain: Sequence[Any], loose: Sequence[Any], order: Any, columns: Any, limit: int) -> Select[Any]:
+    """Ids and places of the jobs, in order; those that are looked at row by row among the first ``LOOK``."""
+    first, job_id = columns
+    if not loose:
+        return select(job_id.label("id"), first.label("first")).where(*plain).order_by(*order).limit(limit)
+    near = select(job_id.label("id")).where(*plain).order_by(*order).limit(LOOK).subquery()
+    found = select(job_id.label("id"), first.label("first")).join(near, near.c.id == job_id)
+    return found.where(and_(*loose)).order_by(*order).limit(limit)
+
+
+def _last_looked_at(session: Session, plain: Sequence[Any], order: Any, columns: Any) -> AnyRow | None:
+    """The last job that was looked at; None when there are no more than that."""
+    first, job_id = columns
+    found = select(job_id.label("id"), first.label("first")).where(*plain).order_by(*order)
+    last = session.execute(found.limit(2).offset(LOOK - 1)).all()
+    return last[0] if len(last) == 2 else None
+
+
+def _place(row: AnyRow) -> str:
+    return f"{row.first}.{row.id}"
+
+
+def _beyond(state: JobState, after: str) -> Any:
+    first, _, job_id = after.partition(".")
+    if not all(part.isascii() and part.isdigit() and len(part) <= DIGITS + 5 for part in (first, job_id)):
+        raise BadParameter(f"invalid value for after: {after[:50]}")
+    place = (int(first), int(job_id))
+    if state != JobState.PENDING:
+        return tuple_(col(Job.state_time), col(Job.id)) < tuple_(*place)
+    level, number = place
+    return or_(col(Job.priority) < level, and_(col(Job.priority) == level, col(Job.id) > number))
+
+
+# What they are like
+
+
+def _rows(session: Session, ids: Sequence[int], state: JobState | None = None) -> list[Row]:
+    statement = select(*_COLUMNS).join(Spider, col(Spider.id) == col(Job.spider_id))
+    place = {job_id: position for position, job_id in enumerate(ids)}
+    found = sorted(
+        session.execute(statement.where(col(Job.id).in_(ids))), key=lambda row: place.get(row.id, 0)
+    )
+    tags = jobmeta.tags_of(session, ids)
+    why = waits(session, found) if state == JobState.PENDING else {}
+    return [Row(row, tags.get(row.id, ()), why.get(row.id, "")) for row in found]
+
+
+def waits(session: Session, rows: Sequence[AnyRow]) -> dict[int, str]:
+    """Why jobs wait, by row id, in words.
+
+    Args:
+        rows: with ``id``, ``deployed`` and ``present`` of pending jobs.
+
+    """
+    if not rows:
+        return {}
+    line = (
+        select(col(Job.id))
+        .join(Spider, col(Spider.id) == col(Job.spider_id))
+        .where(col(Job.state) == JobState.PENDING, col(Spider.deployed))
+        .order_by(col(Job.priority).desc(), col(Job.id))
+        .limit(IN_LINE)
+    )
+    places = {job_id: place for place, job_id in enumerate(session.scalars(line), 1)}
+    alive = workers.alive(session, workers.WORKER)
+    told = {}
+    for row in rows:
+        if not row.deployed:
+            told[row.id] = (
+                "runs outside, when a worker of yours takes it"
+                if row.present
+                else "no deployed version has this spider"
+            )
+        elif not alive:
+            told[row.id] = "no worker is running"
+        else:
+            place = places.get(row.id)
+            told[row.id] = f"{ordinal(place)} in line" if place else f"behind more than {IN_LINE} others"
+    return told
+
+
+def ordinal(number: int) -> str:
+    """``1st``, ``2nd``, ``3rd``, ``4th`` …"""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
+
+
+# Outcomes
+
+
+def outcomes(session: Session, project: int, since: int | None = None) -> list[tuple[str, int | None]]:
+    """The outcomes that finished jobs of a project have had, in order, and how many had each since a time.
+
+    One step of the index finds each: a project has millions of jobs, but few outcomes.
+
+    Args:
+        since: ms; those that no job has had since are left out. None: nothing is counted.
+
+    """
+    mine = and_(col(Job.project_id) == project, col(Job.state) == JobState.FINISHED)
+    first = select(func.min(col(Job.close_reason)).label("reason")).where(mine).cte("known", recursive=True)
+    following = select(func.min(col(Job.close_reason))).where(mine, col(Job.close_reason) > first.c.reason)
+    known = first.union_all(select(following.scalar_subquery()).where(first.c.reason.is_not(None)))
+    number: Any = literal(None)
+    if since is not None:
+        counted = select(func.count()).where(
+            mine, col(Job.close_reason) == known.c.reason, col(Job.state_time) >= since
+        )
+        number = counted.correlate(known).scalar_subquery()
+    statement = select(known.c.reason, number.label("number")).where(known.c.reason.is_not(None))
+    found = session.execute(statement.limit(OUTCOMES)).all()
+    return [(row.reason, row.number) for row in found if row.number != 0]

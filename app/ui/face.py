@@ -1,0 +1,53 @@
+"""The dashboard's routes on one page; its own files; its errors as pages."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, FastAPI
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from app.errors import CrawldockError
+from app.ui import jobs, login, pages, projects, run, wire
+
+FOR_EVER = "public, max-age=31536000, immutable"  # the address of a file changes with its content
+
+
+class Files(StaticFiles):
+    """Our own files, kept by browsers for ever when asked for by an address of ``pages.asset``."""
+
+    def file_response(self, *args: object, **options: object) -> Response:
+        """As usual, with how long it may be kept."""
+        response = super().file_response(*args, **options)  # type: ignore[arg-type]
+        scope = args[2]
+        assert isinstance(scope, dict)
+        response.headers["Cache-Control"] = FOR_EVER if scope["query_string"] else "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages to the site. They are routes of the site itself: a mount at its root would take all."""
+    for module in (login, projects, jobs, run):
+        app.include_router(module.router, include_in_schema=False)
+    app.include_router(_unknown(), include_in_schema=False)  # last
+    app.mount("/static/ui", Files(directory=pages.STATIC))
+    app.add_exception_handler(CrawldockError, wire.render_error)
+    app.add_exception_handler(HTTPException, wire.render_http_error)
+    app.add_exception_handler(OperationalError, wire.render_no_database)
+    app.add_exception_handler(Exception, wire.render_crash)
+
+
+def _unknown() -> APIRouter:
+    """What lies below ``/p`` and is no page."""
+    router = APIRouter()
+
+    def nothing(request: Request) -> Response:
+        raise HTTPException(404)
+
+    for path in ("/p", "/p/{rest:path}"):
+        endpoint: Callable[[Request], Response] = nothing
+        router.add_api_route(path, endpoint, methods=["GET", "POST"])
+    return router

@@ -1,0 +1,152 @@
+// What htmx does not do: colours, times in the viewer's zone, live parts, selecting rows, shortcuts.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const all = (selector, within = document) => within.querySelectorAll(selector);
+
+  // Light and dark.
+  for (const button of all("[data-theme-toggle]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const dark = root.dataset.theme
+        ? root.dataset.theme === "dark"
+        : matchMedia("(prefers-color-scheme: dark)").matches;
+      root.dataset.theme = dark ? "light" : "dark";
+      localStorage.setItem("theme", root.dataset.theme);
+      document.dispatchEvent(new CustomEvent("theme"));
+    });
+  }
+
+  // Times come in UTC; they are shown in the viewer's zone, and how long ago goes on counting.
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  function ago(date) {
+    const passed = (Date.now() - date) / 1000;
+    for (const [seconds, name] of units) {
+      if (Math.abs(passed) >= seconds) {
+        const text = `${Math.floor(Math.abs(passed) / seconds)} ${name}`;
+        return passed > 0 ? `${text} ago` : `in ${text}`;
+      }
+    }
+    return "now";
+  }
+  const two = (n) => String(n).padStart(2, "0");
+  function localTimes(within = document) {
+    for (const element of all("time[datetime]", within)) {
+      const date = new Date(element.getAttribute("datetime"));
+      if (Number.isNaN(+date)) continue;
+      const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+      const clock = `${two(date.getHours())}:${two(date.getMinutes())}`;
+      const text = element.classList.contains("ago") ? ago(date) : `${day} ${clock}`;
+      if (element.textContent !== text) element.textContent = text;
+      element.title = `${day} ${clock}:${two(date.getSeconds())} (${date.toISOString()})`;
+    }
+  }
+
+  // Live parts: an element with data-live="URL of a stream of events" fetches itself again after an event,
+  // at most once a second. htmx does the fetching: the element has hx-trigger="live". Parts of one page
+  // that listen to the same URL share a connection; the browser sends Last-Event-ID when it reconnects.
+  const streams = new Map();
+  function connect() {
+    const wanted = new Set([...all("[data-live]")].map((element) => element.dataset.live));
+    for (const [url, stream] of streams) {
+      if (!wanted.has(url)) { stream.close(); streams.delete(url); }
+    }
+    for (const url of wanted) if (!streams.has(url)) streams.set(url, listen(url));
+  }
+  function listen(url) {
+    const source = new EventSource(url);
+    let due = 0;
+    const changed = () => {
+      if (due) return;
+      due = setTimeout(() => {
+        due = 0;
+        if (document.hidden) { document.addEventListener("visibilitychange", changed, { once: true }); return; }
+        for (const element of all("[data-live]")) {
+          // What somebody is working on is left alone.
+          if (element.dataset.live === url && !element.querySelector("select:focus, input:not([type=checkbox]):focus")) {
+            htmx.trigger(element, "live");
+          }
+        }
+      }, 1000);
+    };
+    const names = ["job:scheduled", "job:started", "job:completed", "job:cancelled", "job:deleted", "counters",
+      "periodic:started", "periodic:skipped", "periodic:missed", "periodic:failed", "project:version"];
+    for (const name of names) source.addEventListener(name, changed);
+    source.onopen = () => root.classList.remove("offline");
+    source.onerror = () => root.classList.add("offline");
+    return source;
+  }
+
+  // Rows that are selected: how many, and what can be done with them.
+  function count(form) {
+    const boxes = [...all("input[name=job]", form)];
+    const chosen = boxes.filter((box) => box.checked).length;
+    const bar = form.querySelector("[data-bulk]");
+    if (!bar) return;
+    bar.classList.toggle("active", chosen > 0);
+    const text = bar.querySelector("[data-chosen]");
+    if (text) text.textContent = chosen ? `${chosen} selected` : "Select jobs to do something with them";
+  }
+  document.addEventListener("change", (event) => {
+    const box = event.target;
+    if (box.matches("[data-all]")) {
+      for (const each of all("input[name=job]", box.closest("table"))) each.checked = box.checked;
+    }
+    const form = box.closest("form") || (box.form ?? null);
+    if (form && form.matches("[data-select]")) count(form);
+    if (box.matches("[data-submit]")) box.form.requestSubmit();
+  });
+
+  // A search field that narrows a list of choices.
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (!field.dataset.narrow) return;
+    for (const label of all("label", document.querySelector(field.dataset.narrow))) {
+      label.hidden = !label.textContent.toLowerCase().includes(field.value.toLowerCase());
+    }
+    event.stopPropagation();
+  }, true);
+
+  // A button with data-confirm asks first.
+  document.addEventListener("submit", (event) => {
+    const words = (event.submitter && event.submitter.dataset.confirm) || event.target.dataset.confirm;
+    if (words && !confirm(words)) event.preventDefault();
+  });
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+
+  // Keys: / filter, x select, l log, ? help.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+    const row = document.activeElement && document.activeElement.closest("tr[data-row]");
+    if (event.key === "/") {
+      const first = document.querySelector("[data-filter] input, [data-filter] select");
+      if (first) { first.closest("details")?.setAttribute("open", ""); first.focus(); event.preventDefault(); }
+    } else if (event.key === "j" || event.key === "k") {
+      const rows = [...all("tr[data-row]")];
+      const next = rows[rows.indexOf(row) + (event.key === "j" ? 1 : -1)] || (row ? null : rows[0]);
+      if (next) next.querySelector("a").focus();
+    } else if (row && event.key === "x") {
+      row.querySelector("input[name=job]")?.click();
+    } else if (row && event.key === "l") {
+      location.href = `${row.querySelector("a").href}/log`;
+    } else if (event.key === "?") {
+      document.querySelector("#keys")?.showModal?.();
+    }
+  });
+
+  function settle() {
+    localTimes();
+    connect();
+    for (const form of all("form[data-select]")) count(form);
+    for (const element of all("[data-needs-script]")) element.hidden = false;
+  }
+  document.addEventListener("htmx:after:swap", settle);
+  document.addEventListener("htmx:after:settle", settle);
+  setInterval(localTimes, 5000);
+  settle();
+})();
