@@ -43,22 +43,13 @@ def migrate() -> None:
 @cli.command()
 def api() -> None:
     """Serve the HTTP API."""
-    import uvicorn
-
-    from app import logs
+    from app import logs, server
     from app.settings import settings
 
     logs.configure("api")
     if settings().redis_url is None:
         raise BadSettings("REDIS_URL: must be set for `crawldock api`")
-    uvicorn.run(
-        "app.main:app",
-        host=settings().host,
-        port=settings().port,
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=5,
-    )
+    server.run()
 
 
 def _celery(process: str, *options: str) -> None:

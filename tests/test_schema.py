@@ -100,6 +100,8 @@ def send(client: TestClient, prefix: str, case: Any, n: int) -> Any:
         )
     sent = case.as_transport_kwargs(base_url=f"http://testserver{prefix}")
     params = {name: real(name, value, n) for name, value in (sent.get("params") or {}).items()}
+    if sent["url"].endswith(".sse"):
+        params["timeout"] = 0  # what is there, and no waiting for more
     body, files = sent.get("data"), sent.get("files")
     if isinstance(body, dict):
         body = {name: real(name, value, n) for name, value in body.items()}

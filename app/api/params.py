@@ -122,7 +122,7 @@ class Params:
         return values
 
     def moment(self, name: str) -> int | None:
-        """An optional time in milliseconds."""
+        """An optional time in milliseconds, or another large count."""
         text = self.maybe(name)
         if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 15):
             raise BadParameter(f"invalid value for {name}: {text[:200]}")
@@ -132,6 +132,10 @@ class Params:
         """The same without these parameters."""
         kept = {name: values for name, values in self._params.items() if name not in names}
         return Params(Body(params=kept))
+
+    def with_value(self, name: str, value: str | None) -> "Params":
+        """The same, with this value of ``name`` in place of others, unless it is None."""
+        return self if value is None else Params(Body(params={**self._params, name: [value]}))
 
     def flag(self, name: str) -> bool:
         """Is ``name`` given as 1, y, Y, or true?"""

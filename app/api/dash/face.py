@@ -9,6 +9,7 @@ from app.api.dash import (
     eggs,
     images,
     jobs,
+    live,
     records,
     reports,
     run,
@@ -34,7 +35,7 @@ def create_face() -> FastAPI:
         openapi_url=None,
     )
     face.openapi_version = "3.0.3"  # what the Swagger UI that is served with it understands
-    for module in (run, jobs, spiders, scrapyd, eggs, records, reports, comments, visual, images, v2):
+    for module in (run, jobs, spiders, scrapyd, eggs, records, live, reports, comments, visual, images, v2):
         face.include_router(module.router)
     face.add_exception_handler(CrawldockError, wire.render_error)
     face.add_exception_handler(HTTPException, wire.render_http_error)

@@ -75,6 +75,16 @@ def _job(session: Session, params: Params, project: int, *, spider: bool) -> tup
     return job_id, keys[0]
 
 
+def job_of(session: Session, params: Params, project: int) -> tuple[int, JobKey]:
+    """Row id and key of the parameter ``job``, a job of the project.
+
+    Raises:
+        BadParameter, NotFound: it is none.
+
+    """
+    return _job(session, params, project, spider=False)
+
+
 def _last_finished(session: Session, project: int, spider: str) -> tuple[int, JobKey]:
     wanted = joblist.Filter(project, spider=spider, states=[JobState.FINISHED])
     rows = joblist.page(session, wanted, 1, 0)
@@ -130,7 +140,7 @@ def _log(call: Call, cap: int | None = None) -> Iterator[dict[str, Any]]:
     """Log entries of a job; the level is looked at before they are counted."""
     with reading() as session:
         _, params, project = enter(session, call)
-        job_id, key = _job(session, params, project, spider=False)
+        job_id, key = job_of(session, params, project)
         total = records.total(session, job_id, Kind.LOGS)
         count, offset = paging(params, cap)
         names = params.choice("level", list(formats.LEVELS.values()))

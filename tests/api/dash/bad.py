@@ -33,6 +33,8 @@ GOOD: dict[str, dict[str, str]] = {
     **{f"/items.{kind}": JOB for kind in ("json", "jl")},
     "/items.csv": {**JOB, "fields": "a", "include_headers": "1"},
     **{f"/log.{kind}": JOB for kind in ("json", "jl", "txt")},
+    "/events.sse": {"project": "1", "timeout": "0"},
+    "/log.sse": {**JOB, "timeout": "0"},
     "/reports/add.json": {**JOB, "key": "k", "content": "text"},
     "/reports/list.json": JOB,
     "/settings/get.json": {"project": "1"},
@@ -58,6 +60,7 @@ OUT_OF_RANGE = {
     "priority": ["-1", "5"],
     "units": ["0", "7"],
     "offset": ["-1"],
+    "timeout": ["-1", "86401"],
     "project": ["0", "-1"],
     "jobq_id": ["0"],
 }
