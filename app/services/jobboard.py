@@ -118,12 +118,13 @@ def section(session: Session, wanted: Wanted, state: JobState, after: str = "", 
         BadParameter: ``after`` is none.
 
     """
+    beyond = [_beyond(state, after)] if after else []
     total = count(session, wanted, state)
     if not total.number and total.exact:
         return Section(state, total)
     plain, loose = _conditions(session, wanted, state)
     columns = _order_columns(state)
-    following = [*plain, _beyond(state, after)] if after else plain
+    following = [*plain, *beyond]
     # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
     sort = state == JobState.PENDING and total.exact and total.number <= LOOK
     order = _order(state, sort=sort)

@@ -6,7 +6,7 @@ import secrets
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.params import Params
+from app.api.params import NAME_LENGTH
 from app.auth import COOKIE, authenticate
 from app.db import AnyRow, reading, transaction
 from app.errors import NotAuthenticated
@@ -36,16 +36,14 @@ def form(call: Visit, request: Request) -> Response:
 @router.post("/login")
 def sign_in(call: Visit, request: Request) -> Response:
     """Sign in with an API key alone, or as a user with a password or key."""
-    params = Params(call)
     onward = _next(call.params)
     sent = next(iter(call.params.get(FORM_TOKEN, [])), "")
     if not sent or not hmac.compare_digest(sent.encode(), request.cookies.get(STRANGER, "").encode()):
         return _form(request, onward, TOO_OLD, 400)
     if call.problem is not None:
         raise call.problem
-    user = params.maybe("user") or ""
-    secret = params.maybe("secret", length=SECRET_LENGTH) or ""
-    found = _who(user.strip(), secret)
+    user, secret = call.typed("user").strip(), call.typed("secret")
+    found = _who(user, secret) if len(user) <= NAME_LENGTH and len(secret) <= SECRET_LENGTH else None
     if found is None:
         return _form(request, onward, REFUSED, 403, user)
     with transaction() as session:

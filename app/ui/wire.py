@@ -91,7 +91,10 @@ class Call(Body):
 
 async def read_call(request: Request) -> Call:
     """Read a request; never raises a CrawldockError, see ``Body.problem``."""
-    body = await read_body(request)
+    return _call(request, await read_body(request))
+
+
+def _call(request: Request, body: Body) -> Call:
     return Call(
         **{
             **vars(body),
@@ -234,7 +237,7 @@ def status_of(error: CrawldockError) -> int:
 async def render_error(request: Request, error: Exception) -> Response:
     """Exception handler of the pages for our own errors."""
     assert isinstance(error, CrawldockError)
-    call = await read_call(request)
+    call = _call(request, Body())  # the body has been read, and is not to be shown
     if isinstance(error, NotAuthenticated):
         return _sign_in(call)
     return await run_in_threadpool(_error_page, call, status_of(error), str(error))
@@ -245,7 +248,7 @@ async def render_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {404: "There is no such page.", 405: "This page cannot do that."}
     text = words.get(error.status_code, str(error.detail))
-    return await run_in_threadpool(_error_page, await read_call(request), error.status_code, text)
+    return await run_in_threadpool(_error_page, _call(request, Body()), error.status_code, text)
 
 
 async def render_no_database(request: Request, error: Exception) -> Response:
