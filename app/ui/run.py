@@ -1,6 +1,7 @@
 """The form that runs spiders."""
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.api.params import Params, check_args
-from app.db import reading, transaction
+from app.db import AnyRow, reading, transaction
 from app.errors import BadParameter, CrawldockError
 from app.services import jobs, projects, rerun
 from app.services.jobs import NewJob
@@ -55,7 +56,7 @@ def _page(call: Visit, project: str, problem: CrawldockError | None = None) -> R
     with reading() as session:
         visitor, project_id = enter_project(session, call, project)
         spiders = projects.spiders(session, project_id)
-        filled = _filled(session, visitor, project_id)
+        filled = _filled(session, visitor, project_id, spiders)
     calls: list[tuple[str, str]] = []
     try:
         calls = [(_curl(project_id, new), _python(project_id, new)) for new in _new_jobs(Params(filled))][:1]
@@ -75,10 +76,12 @@ def _page(call: Visit, project: str, problem: CrawldockError | None = None) -> R
     )
 
 
-def _filled(session: Session, visitor: Visitor, project: int) -> Visit:
+def _filled(session: Session, visitor: Visitor, project: int, spiders: Sequence[AnyRow]) -> Visit:
     """The form as it is to be shown: as typed, or like another job."""
     like = visitor.params.job_key("like", project)
     if like is None:
+        if len(spiders) == 1 and visitor.call.method == "GET":
+            visitor.call.params.setdefault("spider", [spiders[0].name])
         return visitor.call
     job = rerun.same(session, like)
     visitor.call.params.update(

@@ -79,9 +79,8 @@
 
   // Rows that are selected: how many, and what can be done with them.
   function count(form) {
-    const boxes = [...all("input[name=job]", form)];
-    const chosen = boxes.filter((box) => box.checked).length;
-    const bar = form.querySelector("[data-bulk]");
+    const chosen = [...form.elements].filter((box) => box.name === "job" && box.checked).length;
+    const bar = document.querySelector("[data-bulk]");
     if (!bar) return;
     bar.classList.toggle("active", chosen > 0);
     const text = bar.querySelector("[data-chosen]");
@@ -92,7 +91,7 @@
     if (box.matches("[data-all]")) {
       for (const each of all("input[name=job]", box.closest("table"))) each.checked = box.checked;
     }
-    const form = box.closest("form") || (box.form ?? null);
+    const form = box.form;
     if (form && form.matches("[data-select]")) count(form);
     if (box.matches("[data-submit]")) box.form.requestSubmit();
   });
