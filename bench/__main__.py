@@ -18,6 +18,7 @@ from bench.rows import (
     jobs,
     listing,
     memory,
+    pages,
     reads,
     schedule,
     start,
@@ -39,6 +40,7 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "memory": memory.measure,
     "collections": collections.measure,
     "tags": tags.measure,
+    "pages": pages.measure,
 }
 HEADINGS = ("what", "unit", "better", "Crawldock", "peer", "ratio", "the peer is")
 LIMIT = 30 * 60  # seconds for everything

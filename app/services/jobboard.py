@@ -18,8 +18,8 @@ from app.keys import DIGITS, JobKey
 from app.models import Job, JobState, JobTag, Spider
 from app.services import joblist, jobmeta, workers
 
-LOOK = 20_000  # jobs of a state that one page looks through
-COUNTED = 100_000  # no more are counted
+LOOK = 5_000  # jobs of a state that one page looks through
+COUNTED = 10_000  # no more are counted
 IN_LINE = 1000  # places of the queue that are told
 OUTCOMES = 50  # different ones of a project that are known
 
@@ -122,12 +122,12 @@ def section(session: Session, wanted: Wanted, state: JobState, after: str = "", 
     total = count(session, wanted, state)
     if not total.number and total.exact:
         return Section(state, total)
-    plain, loose = _conditions(session, wanted, state)
+    # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
+    few = total.exact and not wanted.narrows
+    plain, loose = _conditions(session, wanted, state, walk=not few)
     columns = _order_columns(state)
     following = [*plain, *beyond]
-    # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
-    sort = state == JobState.PENDING and total.exact and total.number <= LOOK
-    order = _order(state, sort=sort)
+    order = _order(state)
     ids = _look(following, loose, order, columns, limit + 1)
     found = session.execute(ids).all()
     more, looked = "", 0
@@ -141,11 +141,14 @@ def section(session: Session, wanted: Wanted, state: JobState, after: str = "", 
 
 def count(session: Session, wanted: Wanted, state: JobState) -> Count:
     """How many jobs in a state the filter selects."""
+    if wanted.outcome and state != JobState.FINISHED:
+        return Count(0, True)  # they have none yet
     plain, loose = _conditions(session, wanted, state)
     if not loose:
         number = _number(session, select(literal(1)).select_from(Job).where(*plain).limit(COUNTED + 1))
         return Count(min(number, COUNTED), number <= COUNTED)
     order, columns = _order(state), _order_columns(state)
+    plain, loose = _conditions(session, wanted, state, walk=True)
     number = _number(session, _look(plain, loose, order, columns, LOOK))
     return Count(number, _last_looked_at(session, plain, order, columns) is None)
 
@@ -154,7 +157,9 @@ def keys(session: Session, wanted: Wanted, states: Sequence[JobState], most: int
     """Keys of at most ``most`` jobs that the filter selects, the newest first."""
     found: list[JobKey] = []
     for state in states:
-        plain, loose = _conditions(session, wanted, state)
+        if wanted.outcome and state != JobState.FINISHED:
+            continue
+        plain, loose = _conditions(session, wanted, state, walk=True)
         ids = _look(plain, loose, _order(state), _order_columns(state), most - len(found))
         chosen = [each.id for each in session.execute(ids)]
         found += [row.key for row in _rows(session, chosen)]
@@ -168,29 +173,35 @@ def _number(session: Session, rows: Select[Any]) -> int:
 # Which jobs
 
 
-def _conditions(session: Session, wanted: Wanted, state: JobState) -> tuple[list[Any], list[Any]]:
-    """What an index answers, and what has to be looked at row by row."""
+def _conditions(
+    session: Session, wanted: Wanted, state: JobState, *, walk: bool = False
+) -> tuple[list[Any], list[Any]]:
+    """What an index answers, and what has to be looked at row by row.
+
+    Args:
+        walk: of waiting jobs: along the queue, whatever the project.
+
+    """
     plain: list[Any] = [col(Job.state) == state]
     loose: list[Any] = []
     tagged = {tag: select(col(JobTag.job_id)).where(col(JobTag.tag) == tag) for tag in wanted.tags}
     rare = [tag for tag, found in tagged.items() if not joblist.more_than(session, found, joblist.RARE)]
     # Adding nought keeps SQLite, which has no statistics, from an index that is not the best way.
-    project = col(Job.project_id) + 0 if wanted.spider or rare else col(Job.project_id)
+    walk &= state == JobState.PENDING
+    project = col(Job.project_id) + 0 if wanted.spider or rare or walk else col(Job.project_id)
     plain.append(project == wanted.project)
     if wanted.spider:
         named = select(col(Spider.id)).where(
             col(Spider.project_id) == wanted.project, col(Spider.name) == wanted.spider
         )
-        spider = col(Job.spider_id) + 0 if rare else col(Job.spider_id)
+        spider = col(Job.spider_id) + 0 if rare or walk else col(Job.spider_id)
         plain.append(spider == (session.scalar(named) or 0))
     if wanted.since is not None:
         plain.append(col(Job.state_time) >= wanted.since)
     if wanted.outcome.startswith("!"):
-        other = func.coalesce(col(Job.close_reason), "") != wanted.outcome[1:]
-        loose.append(other if state == JobState.FINISHED else literal(False))
+        loose.append(func.coalesce(col(Job.close_reason), "") != wanted.outcome[1:])
     elif wanted.outcome:
-        same = col(Job.close_reason) == wanted.outcome
-        (loose if wanted.spider or state != JobState.FINISHED else plain).append(same)
+        (loose if wanted.spider else plain).append(col(Job.close_reason) == wanted.outcome)
     plain += [col(Job.id).in_(tagged[tag]) for tag in rare]
     common = [tag for tag in tagged if tag not in rare]
     loose += [exists().where(col(JobTag.job_id) == col(Job.id), col(JobTag.tag) == tag) for tag in common]
@@ -204,11 +215,9 @@ def _order_columns(state: JobState) -> tuple[Any, Any]:
     return (col(Job.priority) if state == JobState.PENDING else col(Job.state_time)), col(Job.id)
 
 
-def _order(state: JobState, *, sort: bool = False) -> tuple[Any, Any]:
+def _order(state: JobState) -> tuple[Any, Any]:
     first, job_id = _order_columns(state)
-    if state == JobState.PENDING:
-        return (first + 0 if sort else first).desc(), job_id.asc()
-    return first.desc(), job_id.desc()
+    return first.desc(), job_id.asc() if state == JobState.PENDING else job_id.desc()
 
 
 def _look(plain: Sequence[Any], loose: Sequence[Any], order: Any, columns: Any, limit: int) -> Select[Any]:
