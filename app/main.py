@@ -2,14 +2,11 @@
 
 import logging
 import re
-from pathlib import Path
 from typing import Any
 
-import swagger_ui_bundle
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from sqlalchemy import text
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -19,6 +16,7 @@ from app.api.storage import face as storage_face
 from app.db import reading
 from app.keys import LARGEST
 from app.services import workers
+from app.ui import docs
 from app.ui import face as ui_face
 
 log = logging.getLogger(__name__)
@@ -66,31 +64,18 @@ def document(face: FastAPI, prefix: str) -> dict[str, Any]:
     return described
 
 
-def page(title: str, url: str) -> HTMLResponse:
-    """The page that shows an OpenAPI document, with nothing from elsewhere."""
-    return get_swagger_ui_html(
-        openapi_url=url,
-        title=title,
-        swagger_js_url="/static/swagger/swagger-ui-bundle.js",
-        swagger_css_url="/static/swagger/swagger-ui.css",
-        swagger_favicon_url="/static/swagger/favicon-32x32.png",
-    )
-
-
 def create_app() -> FastAPI:
     """The application that uvicorn serves."""
     app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None)
     dash, storage = dash_face.create_face(), storage_face.create_face()
     app.mount("/api", dash)
     app.get("/openapi.json")(lambda: document(dash, "/api"))
-    app.get("/docs")(lambda: page("Crawldock: /api", "/openapi.json"))
+    app.get("/docs")(lambda: docs.page("The API at /api", "/openapi.json"))
     app.get("/storage/openapi.json")(lambda: document(storage, ""))
-    app.get("/storage/docs")(lambda: page("Crawldock: storage", "/storage/openapi.json"))
+    app.get("/storage/docs")(lambda: docs.page("The storage API", "/storage/openapi.json"))
     app.get("/health")(health)
     app.get("/health/live")(live)
-    vendor = Path(swagger_ui_bundle.__file__).parent / "vendor"
-    swagger = next(path.parent for path in sorted(vendor.rglob("swagger-ui-bundle.js")))
-    app.mount("/static/swagger", StaticFiles(directory=swagger))
+    app.mount("/static/swagger", StaticFiles(directory=docs.SWAGGER))
     ui_face.install(app)
     rest = Mount("", storage)  # last: it takes every path that nobody else has,
     rest.path_regex = re.compile("^/(?P<path>.*)$", re.DOTALL)  # with line breaks too

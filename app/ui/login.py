@@ -2,6 +2,8 @@
 
 import hmac
 import secrets
+import threading
+import time
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -18,8 +20,35 @@ router = APIRouter()
 
 STRANGER = "crawldock-form"  # cookie: what the sign-in form of a stranger carries as well
 SECRET_LENGTH = 1024  # characters of a password
+WRONG, WITHIN = 10, 300.0  # tries of one user from one address, in so many seconds; then they wait
+WAIT = "That was wrong too often. Wait some minutes."
 REFUSED = "That is no valid API key, and no user with that password."
 TOO_OLD = "This form was too old. Try again."
+
+
+class Tries:
+    """Wrong tries of late, by user and address; each API process counts its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wrong: dict[tuple[str, str], list[float]] = {}
+
+    def too_many(self, who: tuple[str, str]) -> bool:
+        """Were there so many that another one is not looked at?"""
+        with self._lock:
+            return len(self._lately(who)) >= WRONG
+
+    def wrong(self, who: tuple[str, str]) -> None:
+        """Note one."""
+        with self._lock:
+            self._wrong = {each: left for each in self._wrong if (left := self._lately(each))}
+            self._wrong.setdefault(who, []).append(time.monotonic())
+
+    def _lately(self, who: tuple[str, str]) -> list[float]:
+        return [each for each in self._wrong.get(who, ()) if time.monotonic() - each < WITHIN]
+
+
+_tries = Tries()
 
 
 @router.get("/login")
@@ -43,8 +72,12 @@ def sign_in(call: Visit, request: Request) -> Response:
     if call.problem is not None:
         raise call.problem
     user, secret = call.typed("user").strip(), call.typed("secret")
+    who = (user.casefold(), request.client.host if request.client else "")
+    if _tries.too_many(who):
+        return _form(request, onward, WAIT, 429, user)
     found = _who(user, secret) if len(user) <= NAME_LENGTH and len(secret) <= SECRET_LENGTH else None
     if found is None:
+        _tries.wrong(who)
         return _form(request, onward, REFUSED, 403, user)
     with transaction() as session:
         token = logins.begin(session, found.id)

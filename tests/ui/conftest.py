@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from app.auth import COOKIE
 from app.main import create_app
 from app.services import logins
+from app.ui import login
 from app.ui.wire import FORM_TOKEN
 from tests.factories import fake_revoke
 from tests.platform import KEY
@@ -52,8 +53,11 @@ def revoked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 @pytest.fixture
-def stranger(database: str, sent: list[tuple[str, int]]) -> Iterator[Browser]:
+def stranger(
+    database: str, sent: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Browser]:
     """A browser that nobody has signed in with."""
+    monkeypatch.setattr(login, "_tries", login.Tries())  # nobody has tried yet
     with TestClient(create_app(), raise_server_exceptions=False) as client:
         yield Browser(client)
 

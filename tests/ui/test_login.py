@@ -10,6 +10,7 @@ from app.auth import COOKIE
 from app.main import create_app
 from app.models import Login
 from app.services import apikeys, passwords
+from app.ui import login
 from app.ui.wire import FORM_TOKEN
 from tests.factories import everything, make_job, make_key
 from tests.platform import KEY
@@ -63,6 +64,15 @@ def test_anything_else_does_not(stranger: Browser, secret: str) -> None:
     answer = stranger.sign_in(secret)
     assert answer.status_code in (400, 403)
     assert COOKIE not in stranger.client.cookies
+
+
+def test_nobody_tries_for_ever(stranger: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [stranger.sign_in("wrong", "admin").status_code for _ in range(login.WRONG + 1)]
+    assert answers == [403] * login.WRONG + [429]
+    assert stranger.sign_in(KEY, "admin").status_code == 429
+    assert stranger.sign_in("wrong", "somebody else").status_code == 403
+    monkeypatch.setattr(login, "WITHIN", 0)
+    assert stranger.sign_in(KEY, "admin").status_code == 303
 
 
 def test_a_key_of_somebody_else_is_not_the_user(stranger: Browser) -> None:
