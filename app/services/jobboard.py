@@ -49,6 +49,9 @@ class Count:
     exact: bool
 
 
+NONE = Count(0, True)
+
+
 @dataclass(frozen=True)
 class Row:
     """A job of a page: its columns, and what they come to."""
@@ -119,55 +122,51 @@ def section(session: Session, wanted: Wanted, state: JobState, after: str = "", 
 
     """
     beyond = [_beyond(state, after)] if after else []
-    total = count(session, wanted, state)
-    if not total.number and total.exact:
-        return Section(state, total)
-    # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
-    few = total.exact and not wanted.narrows
-    plain, loose = _conditions(session, wanted, state, walk=not few)
-    columns = _order_columns(state)
-    following = [*plain, *beyond]
-    order = _order(state)
-    ids = _look(following, loose, order, columns, limit + 1)
-    found = session.execute(ids).all()
+    if wanted.outcome and state != JobState.FINISHED:
+        return Section(state, NONE)  # they have none yet
+    if _looks(session, wanted):
+        found, last = _window(session, wanted, state, beyond)
+        total = Count(len(found), last is None and not after)
+    else:
+        total, last = count(session, wanted, state), None
+        # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
+        few = total.exact and not wanted.narrows
+        plain, _ = _conditions(session, wanted, state, walk=not few)
+        found = session.execute(_in_order([*plain, *beyond], state, limit + 1)).all()
     more, looked = "", 0
     if len(found) > limit:
         more = _place(found[limit - 1])
-    elif loose and (last := _last_looked_at(session, following, order, columns)) is not None:
+    elif last is not None:
         more, looked = _place(last), LOOK
-    rows = _rows(session, [each.id for each in found[:limit]], state)
-    return Section(state, total, rows, more, looked)
+    return Section(state, total, _rows(session, [each.id for each in found[:limit]], state), more, looked)
 
 
 def count(session: Session, wanted: Wanted, state: JobState) -> Count:
     """How many jobs in a state the filter selects."""
     if wanted.outcome and state != JobState.FINISHED:
-        return Count(0, True)  # they have none yet
-    plain, loose = _conditions(session, wanted, state)
-    if not loose:
-        number = _number(session, select(literal(1)).select_from(Job).where(*plain).limit(COUNTED + 1))
-        return Count(min(number, COUNTED), number <= COUNTED)
-    order, columns = _order(state), _order_columns(state)
-    plain, loose = _conditions(session, wanted, state, walk=True)
-    number = _number(session, _look(plain, loose, order, columns, LOOK))
-    return Count(number, _last_looked_at(session, plain, order, columns) is None)
+        return NONE
+    if _looks(session, wanted):
+        found, last = _window(session, wanted, state, [])
+        return Count(len(found), last is None)
+    plain, _ = _conditions(session, wanted, state)
+    some = select(literal(1)).select_from(Job).where(*plain).limit(COUNTED + 1)
+    number = session.scalar(select(func.count()).select_from(some.subquery())) or 0
+    return Count(min(number, COUNTED), number <= COUNTED)
 
 
 def keys(session: Session, wanted: Wanted, states: Sequence[JobState], most: int) -> list[JobKey]:
     """Keys of at most ``most`` jobs that the filter selects, the newest first."""
-    found: list[JobKey] = []
+    found: list[int] = []
     for state in states:
         if wanted.outcome and state != JobState.FINISHED:
             continue
-        plain, loose = _conditions(session, wanted, state, walk=True)
-        ids = _look(plain, loose, _order(state), _order_columns(state), most - len(found))
-        chosen = [each.id for each in session.execute(ids)]
-        found += [row.key for row in _rows(session, chosen)]
-    return found
-
-
-def _number(session: Session, rows: Select[Any]) -> int:
-    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+        if _looks(session, wanted):
+            chosen, _ = _window(session, wanted, state, [])
+        else:
+            plain, _ = _conditions(session, wanted, state, walk=True)
+            chosen = session.execute(_in_order(plain, state, most)).all()
+        found += [each.id for each in chosen]
+    return [row.key for row in _rows(session, found[:most])]
 
 
 # Which jobs
@@ -188,14 +187,15 @@ def _conditions(
     rare = [tag for tag, found in tagged.items() if not joblist.more_than(session, found, joblist.RARE)]
     # Adding nought keeps SQLite, which has no statistics, from an index that is not the best way.
     walk &= state == JobState.PENDING
-    project = col(Job.project_id) + 0 if wanted.spider or rare or walk else col(Job.project_id)
-    plain.append(project == wanted.project)
-    if wanted.spider:
+    if wanted.spider:  # whose number says which project it is of
         named = select(col(Spider.id)).where(
             col(Spider.project_id) == wanted.project, col(Spider.name) == wanted.spider
         )
         spider = col(Job.spider_id) + 0 if rare or walk else col(Job.spider_id)
         plain.append(spider == (session.scalar(named) or 0))
+    else:
+        project = col(Job.project_id) + 0 if rare or walk else col(Job.project_id)
+        plain.append(project == wanted.project)
     if wanted.since is not None:
         plain.append(col(Job.state_time) >= wanted.since)
     if wanted.outcome.startswith("!"):
@@ -220,22 +220,33 @@ def _order(state: JobState) -> tuple[Any, Any]:
     return first.desc(), job_id.asc() if state == JobState.PENDING else job_id.desc()
 
 
-def _look(plain: Sequence[Any], loose: Sequence[Any], order: Any, columns: Any, limit: int) -> Select[Any]:
-    """Ids and places of the jobs, in order; those that are looked at row by row among the first ``LOOK``."""
-    first, job_id = columns
-    if not loose:
-        return select(job_id.label("id"), first.label("first")).where(*plain).order_by(*order).limit(limit)
-    near = select(job_id.label("id")).where(*plain).order_by(*order).limit(LOOK).subquery()
+def _in_order(conditions: Sequence[Any], state: JobState, limit: int) -> Select[Any]:
+    """Ids and places of jobs."""
+    first, job_id = _order_columns(state)
+    found = select(job_id.label("id"), first.label("first")).where(*conditions)
+    return found.order_by(*_order(state)).limit(limit)
+
+
+def _looks(session: Session, wanted: Wanted) -> bool:
+    """Does the filter ask for what no index can answer?"""
+    return bool(_conditions(session, wanted, JobState.FINISHED)[1])
+
+
+def _window(
+    session: Session, wanted: Wanted, state: JobState, beyond: Sequence[Any]
+) -> tuple[Sequence[AnyRow], AnyRow | None]:
+    """Look at the next ``LOOK`` jobs row by row.
+
+    Returns: ids and places of those that the filter selects; and of the last one that was looked at, None
+    when there are no more.
+    """
+    plain, loose = _conditions(session, wanted, state, walk=True)
+    first, job_id = _order_columns(state)
+    near = _in_order([*plain, *beyond], state, LOOK).subquery()
     found = select(job_id.label("id"), first.label("first")).join(near, near.c.id == job_id)
-    return found.where(and_(*loose)).order_by(*order).limit(limit)
-
-
-def _last_looked_at(session: Session, plain: Sequence[Any], order: Any, columns: Any) -> AnyRow | None:
-    """The last job that was looked at; None when there are no more than that."""
-    first, job_id = columns
-    found = select(job_id.label("id"), first.label("first")).where(*plain).order_by(*order)
-    last = session.execute(found.limit(2).offset(LOOK - 1)).all()
-    return last[0] if len(last) == 2 else None
+    chosen = session.execute(found.where(*loose).order_by(*_order(state))).all()
+    last = session.execute(_in_order([*plain, *beyond], state, 2).offset(LOOK - 1)).all()
+    return chosen, last[0] if len(last) == 2 else None
 
 
 def _place(row: AnyRow) -> str:

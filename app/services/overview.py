@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import now_ms
-from app.models import Job, JobState, Project
-from app.services import jobboard, projects
+from app.models import Job, JobState, Project, Version
+from app.services import jobboard
 
 DAY_MS = 86_400_000
 
@@ -28,10 +28,10 @@ class Overview:
 
 def of(session: Session, ids: Sequence[int]) -> list[Overview]:
     """These projects, by id."""
-    statement = select(
-        col(Project.id), col(Project.name), projects.current_version(col(Project.id)).label("version")
-    )
-    found = session.execute(statement.where(col(Project.id).in_(ids)).order_by(col(Project.id))).all()
+    mine = col(Project.id).in_(ids)
+    version = select(col(Version.name)).where(col(Version.id) == col(Project.version_id)).scalar_subquery()
+    statement = select(col(Project.id), col(Project.name), version.label("version")).where(mine)
+    found = session.execute(statement.order_by(col(Project.id))).all()
     since = (session.scalar(select(now_ms())) or 0) - DAY_MS
     rows = []
     for project in found:

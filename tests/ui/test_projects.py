@@ -5,7 +5,9 @@ from tests.ui.conftest import Browser
 
 
 def test_it_shows_what_every_project_is_doing(browser: Browser) -> None:
+    make_project(2)
     make_version("v7")
+    make_version("v8", project=2)
     make_job()
     make_job(priority=4)
     assert claim() is not None
@@ -14,7 +16,7 @@ def test_it_shows_what_every_project_is_doing(browser: Browser) -> None:
     assert claim() is not None
     page = browser.get("/").text
     assert running is not None
-    assert all(words in page for words in ("/p/1/jobs?state=running", "v7", "1 finished"))
+    assert all(words in page for words in ("/p/1/jobs?state=running", "v7", "v8", "1 finished"))
 
 
 def test_others_see_their_own(guest: Browser) -> None:
