@@ -16,9 +16,11 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 projects_cli = typer.Typer(help="Create and list projects.", no_args_is_help=True)
-keys_cli = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+keys_cli = typer.Typer(help="Create, list and revoke API keys; set passwords.", no_args_is_help=True)
+workers_cli = typer.Typer(help="List workers; let one drain before its machine goes.", no_args_is_help=True)
 cli.add_typer(projects_cli, name="projects")
 cli.add_typer(keys_cli, name="keys")
+cli.add_typer(workers_cli, name="workers")
 
 
 @cli.command()
@@ -199,6 +201,64 @@ def revoke_key(name: str) -> None:
     with transaction() as session:
         apikeys.revoke(session, name)
     typer.echo(f"key {name} revoked")
+
+
+@keys_cli.command("password")
+def set_password(
+    name: str,
+    remove: Annotated[bool, typer.Option("--remove", help="None any more: only the key signs in.")] = False,
+) -> None:
+    """Set the password with which the key's user signs in to the dashboard; it is asked for, or read from stdin."""
+    _check_platform()
+    from app.db import transaction
+    from app.services import passwords
+
+    hashed = None if remove else passwords.hashed(_secret())
+    with transaction() as session:
+        passwords.store(session, name, hashed)
+    typer.echo(f"the password of {name} is {'removed' if remove else 'set'}")
+
+
+def _secret() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+@workers_cli.command("list")
+def list_workers() -> None:
+    """List workers: name, jobs that run and slots, whether they drain, seconds since they were heard of."""
+    _check_platform()
+    from app.db import reading
+    from app.services import workers
+
+    with reading() as session:
+        for each in workers.listing(session):
+            if each.kind == workers.WORKER:
+                state = "silent" if not each.alive else "drains" if each.drain_time else "takes jobs"
+                typer.echo(f"{each.name}\t{len(each.running)}/{each.slots}\t{state}\t{each.age // 1000} s")
+
+
+@workers_cli.command("drain")
+def drain_worker(name: str) -> None:
+    """Let a worker finish what it runs and take no new job."""
+    _drain(name, True)
+
+
+@workers_cli.command("undrain")
+def undrain_worker(name: str) -> None:
+    """Let a worker that drains take jobs again."""
+    _drain(name, False)
+
+
+def _drain(name: str, on: bool) -> None:
+    _check_platform()
+    from app.db import transaction
+    from app.services import workers
+
+    with transaction() as session:
+        workers.drain(session, name, on)
+    typer.echo(f"worker {name} {'takes no new job' if on else 'takes jobs'}")
 
 
 def main() -> None:

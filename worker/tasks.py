@@ -64,6 +64,7 @@ class Reconciler(threading.Thread):
 
 _reconciler: Reconciler | None = None
 _me: tuple[str, str, int] | None = None  # name, kind, slots of this process
+_consumer: Any = None  # Celery's, once it takes messages
 
 
 @celery_signals.setup_logging.connect
@@ -96,6 +97,13 @@ def _begin(sender: Any, **_: Any) -> None:
         _set_up_logging()
         _reconciler = Reconciler()
         _reconciler.start()
+    _leave("former one not noted as gone")  # of the same name, as in a container that starts again
+
+
+@celery_signals.worker_ready.connect
+def _ready(sender: Any, **_: Any) -> None:
+    global _consumer
+    _consumer = sender
 
 
 @celery_signals.heartbeat_sent.connect
@@ -105,9 +113,24 @@ def _alive(**_: Any) -> None:
         return
     try:
         with db.transaction() as session:
-            workers.seen(session, *_me)
+            drains = workers.seen(session, *_me)
     except DBAPIError as error:
         log.warning("not noted as alive: %s", type(error.orig).__name__)
+        return
+    _listen(not drains)
+
+
+def _listen(wanted: bool) -> None:
+    """Take wake-ups, or leave them to workers that may claim a job. A lost connection begins anew: taking."""
+    tasks = _consumer.task_consumer if _consumer is not None and _me and _me[1] == workers.WORKER else None
+    if tasks is None or tasks.consuming_from(RUNS) == wanted:
+        return
+    log.info("takes jobs again" if wanted else "drains: takes no new job")
+    if wanted:
+        tasks.add_queue(celery.amqp.queues[RUNS])
+        tasks.consume()
+    else:
+        tasks.cancel_by_queue(RUNS)
 
 
 @celery_signals.worker_process_init.connect
@@ -130,9 +153,13 @@ def _close(**_: Any) -> None:
 def _end(**_: Any) -> None:
     if _reconciler is not None:
         _reconciler.ended.set()
+    _leave("not noted as gone")
+
+
+def _leave(otherwise: str) -> None:
     if _me is not None:
         try:
             with db.transaction() as session:
                 workers.gone(session, _me[0])
         except DBAPIError as error:
-            log.warning("not noted as gone: %s", type(error.orig).__name__)
+            log.warning("%s: %s", otherwise, type(error.orig).__name__)

@@ -18,7 +18,7 @@ from app.db import AnyRow, execute, insert_into, now_ms
 from app.errors import AlreadyScheduled, NotFound
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Project, Spider
-from app.services import activity, projects
+from app.services import activity, projects, workers
 from app.services.activity import ENTERED
 from app.services.transitions import SPIDER_NUMBER, entered, hold, key_of, move, new_token, revoke
 
@@ -156,12 +156,13 @@ class Claimed:
 def claim(session: Session, worker: str, task_id: str) -> Claimed | None:
     """Make the best pending job ours, or return None when none may run.
 
-    1. The subquery picks the best row whose spider the current version has. PostgreSQL locks it and
-       passes over rows that another claim holds (SKIP LOCKED); SQLite has one writer anyway.
+    1. The subquery picks the best row whose spider the current version has; none, when the worker drains.
+       PostgreSQL locks it and passes over rows that another claim holds (SKIP LOCKED); SQLite has one
+       writer anyway.
     2. The UPDATE names the state it leaves, so a row that changed in between is left alone.
     3. The random token makes every other process a stranger, a former owner on this machine included.
     """
-    best = best_pending(col(Spider.deployed))
+    best = best_pending(col(Spider.deployed), workers.takes_jobs(worker))
     token = new_token()
     project = select(col(Project.version_id)).where(col(Project.id) == col(Job.project_id))
     current = project.correlate(Job).scalar_subquery()

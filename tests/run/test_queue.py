@@ -84,3 +84,18 @@ def test_a_stop_that_comes_before_the_slot_is_free_starts_nothing(single: Platfo
     single.post("jobs/stop.json", project=123, job=[*keys[:2], blocker])
     assert single.wait(keys[2])["close_reason"] == "finished"
     assert [single.row(key)["running_time"] for key in keys[:2]] == [None, None]
+
+
+def test_a_worker_that_drains_ends_what_it_runs_and_starts_nothing(single: Platform) -> None:
+    blocker = busy(single)
+    name = single.row(blocker)["worker"]
+    assert single.crawldock("workers", "list").startswith(f"{name}\t1/1\ttakes jobs\t")
+    single.crawldock("workers", "drain", name)
+    key = single.run_json(123, "three", after="drain", environment={"AT_START": "exit"})
+    free(single, blocker)
+    single.wait(blocker)
+    until(lambda: f"{name}\t0/1\tdrains" in single.crawldock("workers", "list"))
+    until(lambda: "drains: takes no new job" in single.log.read_text())
+    assert single.job(key)["state"] == "pending"
+    single.crawldock("workers", "undrain", name)
+    assert single.wait(key)["close_reason"] == "failed"
