@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import BadParameter, NoAccess, NotAuthenticated
 from app.keys import JobKey
-from app.services import apikeys, jobs, logins
+from app.services import apikeys, jobs, keyuse, logins
 
 COOKIE = "crawldock"  # of a browser that has signed in
 
@@ -74,6 +74,7 @@ def authenticate(session: Session, key: str | None, login: str | None = None) ->
         found = logins.find(session, login)
     if found is None:
         raise NotAuthenticated("Authentication failed")
+    keyuse.note(found.id)
     return Principal(found.id, found.name, found.admin)
 
 

@@ -208,7 +208,7 @@ def set_password(
     name: str,
     remove: Annotated[bool, typer.Option("--remove", help="None any more: only the key signs in.")] = False,
 ) -> None:
-    """Set the password with which the key's user signs in to the dashboard; it is asked for, or read from stdin."""
+    """Set the password with which a key's user signs in; it is asked for, or read from stdin."""
     _check_platform()
     from app.db import transaction
     from app.services import passwords

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from app import cli
+from app import cli, db
+from app.services import passwords, workers
 from tests.platform import CRAWLDOCK, KEY, ROOT, free_port, until
 
 SECRET = "hunter2hunter2"
@@ -79,7 +81,17 @@ def here(database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def test_help_names_every_command(env: dict[str, str]) -> None:
     text = good(env, "--help")
-    for command in ("up", "migrate", "api", "worker", "scheduler", "deploy-example", "projects", "keys"):
+    for command in (
+        "up",
+        "migrate",
+        "api",
+        "worker",
+        "scheduler",
+        "deploy-example",
+        "projects",
+        "keys",
+        "workers",
+    ):
         assert f" {command} " in text
     assert not Path(env["CRAWLDOCK_DATA_DIR"]).exists()
 
@@ -118,6 +130,30 @@ def test_keys(here: Here) -> None:
     assert "'root'" in here.refused("keys", "revoke", "root")
     wanted = "admin\tadmin\tvalid\nboth\tprojects 1, 2\tvalid\nroot\tadmin\trevoked\n"
     assert here.good("keys", "list") == wanted
+
+
+def test_passwords(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO(f"{SECRET}\n"))
+    assert here.good("keys", "password", "admin") == "the password of admin is set\n"
+    assert passwords.check("admin", SECRET) is not None
+    monkeypatch.setattr(sys, "stdin", StringIO("short\n"))
+    assert "8 to 1024 characters" in here.refused("keys", "password", "admin")
+    monkeypatch.setattr(sys, "stdin", StringIO(f"{SECRET}\n"))
+    assert "'nobody'" in here.refused("keys", "password", "nobody")
+    assert here.good("keys", "password", "admin", "--remove") == "the password of admin is removed\n"
+    assert passwords.check("admin", SECRET) is None
+
+
+def test_workers(here: Here) -> None:
+    assert here.good("workers", "list") == ""
+    with db.transaction() as session:
+        workers.seen(session, "w@a", workers.WORKER, 3)
+        workers.seen(session, "s@a", workers.SCHEDULER, 0)
+    assert here.good("workers", "list") == "w@a\t0/3\ttakes jobs\t0 s\n"
+    assert here.good("workers", "drain", "w@a") == "worker w@a takes no new job\n"
+    assert here.good("workers", "list") == "w@a\t0/3\tdrains\t0 s\n"
+    assert here.good("workers", "undrain", "w@a") == "worker w@a takes jobs\n"
+    assert "'nobody'" in here.refused("workers", "drain", "nobody")
 
 
 @pytest.mark.parametrize("process", ["worker", "scheduler"])

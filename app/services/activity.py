@@ -6,6 +6,7 @@ is there when the call is answered, and never comes after what somebody adds lat
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import orjson
@@ -25,9 +26,13 @@ ENTERED = {
     JobState.DELETED: "job:deleted",
 }
 CANCELLED = "job:cancelled"  # when a stop is asked for
+# What is written of a project itself.
+DEPLOYED, VERSION, RENAMED = "project:deployed", "project:version", "project:renamed"
+MEMBER_ADDED, MEMBER_REMOVED = "member:added", "member:removed"
 
 PAGE_ROWS = 1000  # events that are read at once …
 PAGE_CHARACTERS = 1 << 20  # … unless they are long
+SCANNED = 20_000  # events that are looked at for those of one kind or user
 FETCH = 50  # rows that the driver has in memory
 
 _ACTIVITY = Activity.__table__  # type: ignore[attr-defined]
@@ -54,6 +59,65 @@ def add(session: Session, project_id: int, events: Sequence[bytes]) -> None:
         now = session.scalar(select(now_ms()))  # one call, one time
         rows = [{"project_id": project_id, "time": now, "event": event.decode()} for event in events]
         session.execute(insert(_ACTIVITY).inline(), rows)
+
+
+def happened_to(session: Session, project_id: int, user: str, event: str, **what: str) -> None:
+    """Record what ``user`` did to the project itself; ``what`` is told beside it."""
+    told = orjson.dumps({"event": event, "user": user, **what}).decode()
+    session.execute(_INSERT, {"project_id": project_id, "event": told})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some events, the newest first."""
+
+    events: Sequence[AnyRow]  # ``id``, ``time`` (ms), ``event`` (JSON)
+    next: int | None  # the id to go on below; None: these were the oldest
+
+
+def part(
+    session: Session, project_id: int, limit: int, below: int | None = None, *, kind: str = "", user: str = ""
+) -> Part:
+    """Events of a project with smaller ids than ``below``, at most ``limit``.
+
+    Args:
+        kind: only events whose name begins so, as "job:".
+        user: only what this user did.
+
+    No index knows these two: SCANNED events are looked at, and the next part goes on where that ended.
+
+    """
+    mine = [col(Activity.project_id) == project_id]
+    if below is not None:
+        mine.append(col(Activity.id) < below)
+    newest_first = col(Activity.id).desc()
+    if not kind and not user:
+        columns = (col(Activity.id), col(Activity.time), col(Activity.event))
+        rows = session.execute(select(*columns).where(*mine).order_by(newest_first).limit(limit + 1)).all()
+        return Part(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+    looked = select(col(Activity.id)).where(*mine).order_by(newest_first).limit(SCANNED).subquery()
+    last, number = session.execute(select(func.min(looked.c.id), func.count()).select_from(looked)).one()
+    if last is None:
+        return Part([], None)
+    likely = [col(Activity.event).contains(text, autoescape=True) for text in _texts(kind, user)]
+    columns = (col(Activity.id), col(Activity.time), col(Activity.event))
+    found = select(*columns).where(*mine, col(Activity.id) >= last, *likely).order_by(newest_first)
+    rows = session.execute(found.limit(limit + 1)).all()
+    following = rows[limit - 1].id if len(rows) > limit else last if number == SCANNED else None
+    return Part([row for row in rows[:limit] if _is(row.event, kind, user)], following)
+
+
+def _texts(kind: str, user: str) -> Iterator[str]:
+    """What an event has somewhere, when it is one of these."""
+    for name, value in (("event", kind), ("user", user)):
+        if value:
+            text = orjson.dumps({name: value}).decode()
+            yield text[1:-2] if name == "event" else text[1:-1]
+
+
+def _is(event: str, kind: str, user: str) -> bool:
+    told = orjson.loads(event)
+    return str(told.get("event", "")).startswith(kind) and (not user or told.get("user") == user)
 
 
 def newest(

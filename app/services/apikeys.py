@@ -1,18 +1,19 @@
-"""API keys: make, list, revoke, look up."""
+"""API keys: make, list, renew, revoke, look up; and who may touch a project."""
 
 import hashlib
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, execute, now_ms
+from app.db import AnyRow, execute, insert_into, now_ms
 from app.errors import BadParameter, NameTaken, NotFound, Revoked
-from app.models import ApiKey, KeyProject, Project
+from app.models import ApiKey, KeyProject, Login, Project
+from app.services import activity
 
 
 def digest(key: str) -> str:
@@ -38,6 +39,8 @@ def create(
     """
     if not 1 <= len(name) <= 100:
         raise BadParameter("a key's name has 1 to 100 characters")
+    if not name.isprintable() or name != name.strip():
+        raise BadParameter("a key's name has no control characters, and no spaces around it")
     # 32 hex digits: what every client has seen as a key (contract 2.1).
     value = secrets.token_hex(16) if value is None else value
     if not (
@@ -85,7 +88,7 @@ def ensure_admin(session: Session, value: str) -> None:
 
 
 def revoke(session: Session, name: str) -> None:
-    """Make the key invalid from now on.
+    """Make the key invalid from now on, and end all sign-ins with it.
 
     Raises:
         NotFound: there is no valid key of that name.
@@ -95,10 +98,81 @@ def revoke(session: Session, name: str) -> None:
         session,
         update(ApiKey)
         .where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
-        .values(revoked_time=now_ms()),
+        .values(revoked_time=now_ms())
+        .returning(col(ApiKey.id)),
     )
-    if changed.rowcount == 0:
+    key_id = changed.scalar_one_or_none()
+    if key_id is None:
         raise NotFound(f"there is no valid key named {name!r}")
+    session.execute(delete(Login).where(col(Login.key_id) == key_id))
+
+
+def rotate(session: Session, name: str) -> str:
+    """Give a user a new key, and return it, this once; the one before is invalid, and all sign-ins end.
+
+    Raises:
+        NotFound: there is no valid key of that name.
+
+    """
+    value = secrets.token_hex(16)
+    changed = execute(
+        session,
+        update(ApiKey)
+        .where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
+        .values(hash=digest(value))
+        .returning(col(ApiKey.id)),
+    )
+    key_id = changed.scalar_one_or_none()
+    if key_id is None:
+        raise NotFound(f"there is no valid key named {name!r}")
+    session.execute(delete(Login).where(col(Login.key_id) == key_id))
+    return value
+
+
+def members(session: Session, project_id: int) -> Sequence[AnyRow]:
+    """Who may touch the project, by name: ``id``, ``name``, ``admin``, ``member``, ``created_time`` and
+    ``used_time`` (ms), ``password`` (is there one?). Admins may, whether or not they are members.
+    """
+    member = exists().where(
+        col(KeyProject.key_id) == col(ApiKey.id), col(KeyProject.project_id) == project_id
+    )
+    columns: list[Any] = [
+        ApiKey.id, ApiKey.name, ApiKey.admin, member.label("member"), ApiKey.created_time, ApiKey.used_time,
+        col(ApiKey.password).is_not(None).label("password"),
+    ]  # fmt: skip
+    valid = select(*columns).where(col(ApiKey.revoked_time).is_(None), or_(col(ApiKey.admin), member))
+    return session.execute(valid.order_by(col(ApiKey.admin).desc(), col(ApiKey.name))).all()
+
+
+def add_member(session: Session, project_id: int, name: str, by: str) -> None:
+    """Let a user touch the project; one who may already goes on to.
+
+    Raises:
+        NotFound: there is no valid key of that name.
+
+    """
+    # The row is held: the key is not revoked meanwhile.
+    known = select(col(ApiKey.id)).where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
+    key_id = session.scalar(known.with_for_update(key_share=True)) if "\0" not in name else None
+    if key_id is None:
+        raise NotFound(f"there is no valid key named {name[:100]!r}")
+    row = {"key_id": key_id, "project_id": project_id}
+    if execute(session, insert_into(session, KeyProject).values(row).on_conflict_do_nothing()).rowcount:
+        activity.happened_to(session, project_id, by, activity.MEMBER_ADDED, member=name)
+
+
+def remove_member(session: Session, project_id: int, name: str, by: str) -> None:
+    """Take a user's right to touch the project; the key stays valid for others.
+
+    Raises:
+        NotFound: the project has no such member.
+
+    """
+    their = select(col(ApiKey.id)).where(col(ApiKey.name) == name).scalar_subquery()
+    gone = delete(KeyProject).where(col(KeyProject.project_id) == project_id, col(KeyProject.key_id) == their)
+    if "\0" in name or execute(session, gone).rowcount == 0:
+        raise NotFound(f"project {project_id} has no member {name[:100]!r}")
+    activity.happened_to(session, project_id, by, activity.MEMBER_REMOVED, member=name)
 
 
 def listing(session: Session) -> list[tuple[ApiKey, list[int]]]:

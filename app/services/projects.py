@@ -14,6 +14,7 @@ from app.errors import BadParameter, NameTaken, NotFound
 from app.jsonlines import value_json
 from app.keys import LARGEST
 from app.models import Project, ProjectSetting, Spider, Version
+from app.services import activity
 
 
 def create(session: Session, name: str, project_id: int | None = None) -> int:
@@ -24,8 +25,7 @@ def create(session: Session, name: str, project_id: int | None = None) -> int:
         NameTaken: a project with that id exists.
 
     """
-    if not 1 <= len(name) <= 100:
-        raise BadParameter("a project's name has 1 to 100 characters")
+    check_project_name(name)
     if project_id is not None and not 1 <= project_id <= LARGEST:
         raise BadParameter(f"invalid value for id: {project_id}")
     if project_id is None:
@@ -35,6 +35,32 @@ def create(session: Session, name: str, project_id: int | None = None) -> int:
     except IntegrityError:
         raise NameTaken(f"project {project_id} exists") from None
     return project_id
+
+
+def check_project_name(name: str) -> None:
+    """Refuse what no project can be called.
+
+    Raises:
+        BadParameter: it is such a name.
+
+    """
+    if not 1 <= len(name) <= 100:
+        raise BadParameter("a project's name has 1 to 100 characters")
+    if not name.isprintable() or name != name.strip():
+        raise BadParameter("a project's name has no control characters, and no spaces around it")
+
+
+def rename(session: Session, project_id: int, name: str, by: str) -> None:
+    """Give a project another name.
+
+    Raises:
+        BadParameter: no project can have that name.
+
+    """
+    check_project_name(name)
+    other = update(Project).where(col(Project.id) == project_id, col(Project.name) != name)
+    if execute(session, other.values(name=name)).rowcount == 1:
+        activity.happened_to(session, project_id, by, activity.RENAMED, name=name)
 
 
 def listing(session: Session) -> Sequence[AnyRow]:

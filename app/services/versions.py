@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -13,7 +13,7 @@ from app import broker
 from app.db import AnyRow, after_commit, execute, now_ms
 from app.errors import NotFound, Refused
 from app.models import Project, ProjectEgg, Version, VersionFile, VersionState
-from app.services import projects
+from app.services import activity, projects
 
 LEASE_MS = 30_000  # a builder not heard of for so long is gone
 MAIN_EGG = "__main__"  # contract 4.6
@@ -46,6 +46,7 @@ def add(
         for egg, data in eggs
     ]
     session.execute(insert(VersionFile), rows)
+    activity.happened_to(session, project_id, by, activity.DEPLOYED, version=name)
     after_commit(session, partial(broker.build, version_id))
     return version_id
 
@@ -77,9 +78,12 @@ def log(session: Session, version_id: int, text: str) -> bool:
 
 
 def activate(session: Session, version_id: int, settings_module: str, spiders: Sequence[str]) -> bool:
-    """Building -> ready, and the project's version unless a newer deploy is; False: no longer ours.
+    """Building -> ready, and the project's version unless a newer deploy was; False: no longer ours.
 
     An earlier version of the same name is replaced.
+
+    1. The project is held: of builds that end together, each sees whether a newer one has come first.
+    2. Newer is what was deployed later, whether or not somebody has gone back to an older one since.
     """
     row = execute(
         session,
@@ -88,23 +92,60 @@ def activate(session: Session, version_id: int, settings_module: str, spiders: S
         .values(
             state=VersionState.READY, settings_module=settings_module, spiders=list(spiders), lease_time=None
         )
-        .returning(col(Version.project_id), col(Version.name)),
+        .returning(col(Version.project_id), col(Version.name), col(Version.created_by)),
     ).one_or_none()
     if row is None:
         return False
     _delete(session, row.project_id, row.name, col(Version.id) < version_id)
+    project = col(Project.id) == row.project_id
+    session.execute(select(col(Project.id)).where(project).with_for_update(key_share=True))
+    newer = exists().where(
+        col(Version.project_id) == row.project_id,
+        col(Version.state) == VersionState.READY,
+        col(Version.id) > version_id,
+    )
     newest = execute(
         session,
         update(Project)
-        .where(
-            col(Project.id) == row.project_id,
-            or_(col(Project.version_id).is_(None), col(Project.version_id) < version_id),
-        )
+        .where(project, or_(col(Project.version_id).is_(None), col(Project.version_id) < version_id), ~newer)
         .values(version_id=version_id),
     )
     if newest.rowcount == 1:
         projects.set_deployed(session, row.project_id, spiders)
+        activity.happened_to(session, row.project_id, row.created_by, activity.VERSION, version=row.name)
     return True
+
+
+def make_current(session: Session, project_id: int, version_id: int, by: str) -> None:
+    """Make a version that is ready the project's version; a later deploy takes its place, as ever.
+
+    1. The version is held, so that it is not deleted meanwhile; who deletes it finds it current then.
+    2. The UPDATE names what the project leaves, so pressing the button twice tells of it once.
+
+    Raises:
+        NotFound: the project has no such version, or not any more.
+        Refused: it was not built, or not yet.
+
+    """
+    mine = (col(Version.id) == version_id) & (col(Version.project_id) == project_id)
+    columns = (col(Version.state), col(Version.name), col(Version.spiders))
+    held = session.execute(select(*columns).where(mine).with_for_update(key_share=True)).one_or_none()
+    if held is None:
+        raise NotFound(f"project {project_id} has no version with the id {version_id}")
+    if held.state != VersionState.READY:
+        raise Refused(f"version {held.name} cannot become the current one: it is {held.state}")
+    changed = execute(
+        session,
+        update(Project)
+        .where(
+            col(Project.id) == project_id,
+            or_(col(Project.version_id).is_(None), col(Project.version_id) != version_id),
+        )
+        .values(version_id=version_id),
+    )
+    if changed.rowcount == 1:
+        projects.set_deployed(session, project_id, held.spiders)
+        activity.happened_to(session, project_id, by, activity.VERSION, version=held.name)
 
 
 def fail(session: Session, version_id: int, error: str) -> bool:

@@ -137,8 +137,9 @@ def listing(session: Session) -> list[Process]:
 
 def _running(session: Session) -> dict[str, list[JobKey]]:
     """The jobs that run under a lease, by the name of their worker; as many as there are slots."""
+    columns: list[Any] = [Job.worker, Job.project_id, col(Spider.number).label("spider"), Job.number]
     rows = session.execute(
-        select(col(Job.worker), col(Job.project_id), col(Spider.number).label("spider"), col(Job.number))
+        select(*columns)
         .join(Spider, col(Spider.id) == col(Job.spider_id))
         .where(col(Job.state) == JobState.RUNNING, col(Job.lease_time).is_not(None))
         .order_by(col(Job.running_time), col(Job.id))
