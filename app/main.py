@@ -2,6 +2,8 @@
 
 import logging
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +17,7 @@ from app.api.dash import face as dash_face
 from app.api.storage import face as storage_face
 from app.db import reading
 from app.keys import LARGEST
-from app.services import workers
+from app.services import keyuse, workers
 from app.ui import docs
 from app.ui import face as ui_face
 
@@ -64,9 +66,16 @@ def document(face: FastAPI, prefix: str) -> dict[str, Any]:
     return described
 
 
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """What goes on beside the requests."""
+    with keyuse.noting():
+        yield
+
+
 def create_app() -> FastAPI:
     """The application that uvicorn serves."""
-    app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     dash, storage = dash_face.create_face(), storage_face.create_face()
     app.mount("/api", dash)
     app.get("/openapi.json")(lambda: document(dash, "/api"))

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from app import db
 from app.errors import BadParameter, NameTaken, NotFound, Revoked
-from app.models import ApiKey
-from app.services import apikeys
+from app.models import ApiKey, Login
+from app.services import activity, apikeys, logins
 from tests.factories import make_key, make_project
 from tests.platform import KEY
 
@@ -120,3 +121,69 @@ def test_a_guest_key_does_not_become_the_admin_key_unnoticed() -> None:
     with pytest.raises(NameTaken):
         do(apikeys.ensure_admin, value)
     assert (find(value), find(KEY)) == ("guest", "admin")
+
+
+def test_a_new_key_takes_the_place_of_the_old_one_and_ends_all_sign_ins() -> None:
+    old = make_key("guest", projects=[1])
+    do(logins.begin, user("guest").id)
+    new = do(apikeys.rotate, "guest")
+    assert (find(old), find(new), len(new)) == (None, "guest", 32)
+    with db.reading() as session:
+        assert session.query(Login).count() == 0
+        assert apikeys.projects_of(session, user("guest").id or 0, False) == [1]
+
+
+def test_a_revoked_key_is_not_renewed_and_signed_out() -> None:
+    make_key("guest")
+    do(logins.begin, user("guest").id)
+    do(apikeys.revoke, "guest")
+    for name in ("guest", "nobody"):
+        with pytest.raises(NotFound, match="no valid key"):
+            do(apikeys.rotate, name)
+    with db.reading() as session:
+        assert session.query(Login).count() == 0
+
+
+def user(name: str) -> ApiKey:
+    with db.reading() as session:
+        return session.query(ApiKey).filter_by(name=name).one()
+
+
+def members(project: int = 1) -> list[tuple[str, bool, bool]]:
+    """Name, is it an admin, is it a member."""
+    with db.reading() as session:
+        return [(row.name, row.admin, row.member) for row in apikeys.members(session, project)]
+
+
+def test_members_are_added_and_removed() -> None:
+    make_key("guest")
+    make_key("gone", projects=[1])
+    do(apikeys.revoke, "gone")
+    for _ in range(2):
+        do(apikeys.add_member, 1, "guest", "admin")
+    assert members() == [("admin", True, False), ("guest", False, True)]
+    assert members(make_project(2)) == [("admin", True, False)]
+    do(apikeys.remove_member, 1, "guest", "admin")
+    assert members() == [("admin", True, False)]
+    with pytest.raises(NotFound, match="no member 'guest'"):
+        do(apikeys.remove_member, 1, "guest", "admin")
+    with db.reading() as session:
+        events = [orjson.loads(row.event) for row in activity.part(session, 1, 10).events]
+    assert events == [
+        {"event": "member:removed", "user": "admin", "member": "guest"},
+        {"event": "member:added", "user": "admin", "member": "guest"},
+    ]
+
+
+@pytest.mark.parametrize("name", ["gone", "nobody", "", "gu\0est"])
+def test_who_has_no_valid_key_becomes_no_member(name: str) -> None:
+    make_key("gone")
+    do(apikeys.revoke, "gone")
+    with pytest.raises(NotFound, match="no valid key"):
+        do(apikeys.add_member, 1, name, "admin")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", " a", "a "])
+def test_a_name_that_could_not_be_read(name: str) -> None:
+    with pytest.raises(BadParameter, match="control characters"):
+        make_key(name)

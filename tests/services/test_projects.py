@@ -4,7 +4,7 @@ import pytest
 
 from app import db
 from app.errors import BadParameter, NameTaken, NotFound, TooLarge
-from app.services import projects
+from app.services import activity, projects
 from tests.factories import at_once, make_project, make_version
 
 pytestmark = pytest.mark.usefixtures("database", "sent")
@@ -120,3 +120,17 @@ def test_settings_that_cannot_be() -> None:
         projects.set_settings(session, 1, {"ok": 1, "a": "x" * (1 << 20)})
     with db.reading() as session:
         assert projects.settings(session, 1) == {}
+
+
+def test_a_project_is_renamed() -> None:
+    for _ in range(2):
+        with db.transaction() as session:
+            projects.rename(session, 1, "Täglich", "joe")
+    with db.reading() as session:
+        assert projects.name(session, 1) == "Täglich"
+        assert [row.event for row in activity.part(session, 1, 9).events] == [
+            '{"event":"project:renamed","user":"joe","name":"Täglich"}'
+        ]
+    for bad in ("", "x" * 101, "a\nb", "a\0", " a"):
+        with db.transaction() as session, pytest.raises(BadParameter, match="a project's name"):
+            projects.rename(session, 1, bad, "joe")

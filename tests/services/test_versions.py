@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from app import db
 from app.errors import NotFound, Refused
 from app.models import Project, Version
-from app.services import projects, versions
-from tests.factories import make_job, make_project, make_version, pending_version
+from app.services import activity, projects, versions
+from tests.factories import at_once, make_job, make_project, make_version, pending_version
 
 pytestmark = pytest.mark.usefixtures("database", "sent")
 
@@ -234,3 +235,62 @@ def test_what_postgres_cannot_store_is_no_reason_to_lose_the_story() -> None:
     assert do(versions.log, version_id, "a\0b")
     assert do(versions.fail, version_id, "boom\0")
     assert (version(version_id).log, version(version_id).error) == ("a\ufffdb", "boom\ufffd")
+
+
+def make_current(version_id: int, project: int = 1) -> None:
+    do(versions.make_current, project, version_id, "joe")
+
+
+def told() -> list[tuple[str, str, str]]:
+    """Event, user and version of what was noted of project 1, the oldest first."""
+    with db.reading() as session:
+        events = [orjson.loads(row.event) for row in activity.part(session, 1, 100).events]
+    return [(event["event"], event["user"], event["version"]) for event in events[::-1]]
+
+
+def test_going_back_makes_an_earlier_versions_spiders_those_that_run() -> None:
+    first = make_version("1", ["quotes", "old"])
+    make_version("2", ["quotes", "new"])
+    for _ in range(2):
+        make_current(first)
+    assert (current(), set(spiders())) == (first, {"quotes", "old"})
+    assert told()[-2:] == [("project:version", "admin", "2"), ("project:version", "joe", "1")]
+
+
+def test_a_deploy_after_going_back_becomes_current() -> None:
+    first = make_version("1")
+    make_version("2")
+    make_current(first)
+    third = make_version("3", ["third"])
+    assert (current(), set(spiders())) == (third, {"third"})
+
+
+def test_a_build_that_is_older_than_the_version_left_does_not_undo_going_back() -> None:
+    first = make_version("1", ["first"])
+    slow = pending_version("2")
+    do(versions.claim_build, slow)
+    make_version("3", ["third"])
+    make_current(first)
+    assert do(versions.activate, slow, "proj.settings", ["slow"])
+    assert (current(), set(spiders())) == (first, {"first"})
+
+
+def test_a_version_that_was_not_built_cannot_be_gone_back_to() -> None:
+    version_id = make_version("1")
+    waiting, failed, other = pending_version("2"), pending_version("3"), pending_version("4", make_project(2))
+    do(versions.claim_build, failed)
+    do(versions.fail, failed, "why")
+    for bad, state in ((waiting, "pending"), (failed, "failed")):
+        with pytest.raises(Refused, match=f"it is {state}"):
+            make_current(bad)
+    for bad in (other, 99):
+        with pytest.raises(NotFound, match="no version with the id"):
+            make_current(bad)
+    assert current() == version_id
+
+
+def test_going_back_while_the_version_is_deleted_leaves_one_that_exists() -> None:
+    first, second = make_version("1"), make_version("2")
+    works = [lambda: do(versions.remove, 1, "1"), lambda: make_current(first)]
+    at_once(2, lambda n: works[n]())
+    assert current() == second
