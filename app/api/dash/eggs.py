@@ -7,9 +7,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.api.dash.wire import PROJECT, Call, enter, ok
-from app.api.params import Param, Params, describe, describe_form
+from app.api.eggs import checked_egg, safe_name
+from app.api.params import Param, describe, describe_form
 from app.db import reading, transaction
-from app.errors import BadParameter, NotFound
+from app.errors import NotFound
 from app.services import versions
 
 router = APIRouter(tags=["deploy"])
@@ -26,47 +27,6 @@ DELETE = (
     Param("name", "name of the egg; __main__ is the project's own code", required=True),
     Param("version", "with name=__main__: the deployed version to delete, required then"),
 )
-
-MOST_BYTES = 1 << 30  # unpacked: testing a zip bomb would keep us busy for ever
-
-
-def checked_egg(data: bytes, what: str) -> bytes:
-    """An egg that is a readable zip.
-
-    Raises:
-        BadParameter: it is not.
-
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as egg:
-            if sum(file.file_size for file in egg.infolist()) > MOST_BYTES:
-                raise BadParameter(f"invalid value for {what}: more than {MOST_BYTES >> 20} MB unpacked")
-            broken = egg.testzip()
-    except BadParameter:
-        raise
-    except Exception as error:  # zipfile raises many kinds on crafted files
-        raise BadParameter(f"invalid value for {what}: not an egg ({error})") from None
-    if broken is not None:
-        raise BadParameter(f"invalid value for {what}: {broken} in the egg is damaged")
-    return data
-
-
-def safe_name(params: Params, parameter: str) -> str:
-    """A required name of letters, digits, and _ . + -; it becomes part of file names."""
-    name = params.text(parameter)
-    check_name(name, parameter)
-    return name
-
-
-def check_name(name: str, parameter: str) -> None:
-    """Refuse a name that would be dangerous as a part of a file name.
-
-    Raises:
-        BadParameter: it has other characters than letters, digits, and _ . + -.
-
-    """
-    if not name.isascii() or not all(letter.isalnum() or letter in "_.+-" for letter in name):
-        raise BadParameter(f"invalid value for {parameter}: {name}")
 
 
 @router.post("/eggs/add.json", openapi_extra=describe_form(*ADD))

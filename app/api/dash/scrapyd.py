@@ -8,11 +8,11 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from app.api.dash.eggs import check_name, checked_egg, safe_name
 from app.api.dash.wire import PROJECT, Call, enter, error_object, ok, who
-from app.api.params import Param, Params, describe, describe_form
+from app.api.eggs import read_version
+from app.api.params import Param, describe, describe_form
 from app.db import AnyRow, reading, transaction
-from app.errors import BadParameter, CrawldockError, DeployFailed
+from app.errors import CrawldockError, DeployFailed
 from app.models import VersionState
 from app.services import versions
 from app.settings import settings
@@ -61,7 +61,7 @@ def add_version(call: Call) -> Response:
     """Deploy a version: the build's log streams back as text lines, the last line is the answer as JSON."""
     with reading() as session:
         principal, params, project = enter(session, call)
-    name, requirements, eggs = _read(params)
+    name, requirements, eggs = read_version(params)
     with transaction() as session:
         version_id = versions.add(
             session,
@@ -78,29 +78,6 @@ def add_version(call: Call) -> Response:
     if isinstance(first, CrawldockError):
         raise first
     return StreamingResponse(_rest(first, story), media_type="text/plain; charset=UTF-8")
-
-
-def _read(params: Params) -> tuple[str, str, list[tuple[str, bytes]]]:
-    """Name of the version, requirements, and all eggs of an upload."""
-    name = safe_name(params, "version")
-    egg = checked_egg(params.files("egg", required=True)[-1][1], "egg")
-    more = {}
-    for place, (filename, data) in enumerate(params.files("eggs")):
-        egg_name = (filename or f"egg-{place}").removesuffix(".egg")[:200]
-        check_name(egg_name, "eggs")
-        if egg_name == versions.MAIN_EGG:
-            raise BadParameter(f"invalid value for eggs: the name {egg_name} is the project's own")
-        more[egg_name] = checked_egg(data, "eggs")
-    uploaded = params.files("requirements")
-    try:
-        requirements = (
-            uploaded[-1][1].decode() if uploaded else params.maybe("requirements", length=1 << 20) or ""
-        )
-    except UnicodeDecodeError:
-        raise BadParameter("invalid value for requirements: not UTF-8") from None
-    if "\0" in requirements:
-        raise BadParameter("invalid value for requirements: NUL character")
-    return name, requirements, [(versions.MAIN_EGG, egg), *more.items()]
 
 
 def _follow(version_id: int, answer: dict[str, Any]) -> Iterator[bytes | CrawldockError]:
