@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import AnyRow, execute, insert_into, now_ms
-from app.errors import BadParameter, NameTaken, NotFound, Revoked
-from app.models import ApiKey, KeyProject, Login, Project
-from app.services import activity
+from app.errors import BadParameter, NameTaken, NotFound, Refused, Revoked
+from app.models import ApiKey, KeyProject, Project
+from app.services import activity, logins
 
 
 def digest(key: str) -> str:
@@ -104,16 +104,24 @@ def revoke(session: Session, name: str) -> None:
     key_id = changed.scalar_one_or_none()
     if key_id is None:
         raise NotFound(f"there is no valid key named {name!r}")
-    session.execute(delete(Login).where(col(Login.key_id) == key_id))
+    logins.end_all(session, key_id)
 
 
-def rotate(session: Session, name: str) -> str:
-    """Give a user a new key, and return it, this once; the one before is invalid, and all sign-ins end.
+def rotate(session: Session, name: str, but: str | None = None) -> str:
+    """Give a user a new key, and return it, this once; the one before is invalid, and sign-ins end.
+
+    Args:
+        but: the login of the browser that asks for it.
 
     Raises:
         NotFound: there is no valid key of that name.
+        Refused: it is the key that the platform makes valid whenever it starts.
 
     """
+    if name == "admin":
+        raise Refused(
+            "the key named admin is that of CRAWLDOCK_API_KEY, or of the data directory: change it there"
+        )
     value = secrets.token_hex(16)
     changed = execute(
         session,
@@ -125,7 +133,7 @@ def rotate(session: Session, name: str) -> str:
     key_id = changed.scalar_one_or_none()
     if key_id is None:
         raise NotFound(f"there is no valid key named {name!r}")
-    session.execute(delete(Login).where(col(Login.key_id) == key_id))
+    logins.end_all(session, key_id, but)
     return value
 
 
@@ -142,6 +150,11 @@ def members(session: Session, project_id: int) -> Sequence[AnyRow]:
     ]  # fmt: skip
     valid = select(*columns).where(col(ApiKey.revoked_time).is_(None), or_(col(ApiKey.admin), member))
     return session.execute(valid.order_by(col(ApiKey.admin).desc(), col(ApiKey.name))).all()
+
+
+def user(session: Session, key_id: int) -> ApiKey:
+    """The user with a key."""
+    return session.get_one(ApiKey, key_id)
 
 
 def add_member(session: Session, project_id: int, name: str, by: str) -> None:

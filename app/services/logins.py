@@ -49,9 +49,17 @@ def end(session: Session, token: str) -> None:
     session.execute(delete(Login).where(col(Login.digest) == _digest(token)))
 
 
-def end_all(session: Session, key_id: int) -> None:
-    """Sign a user out everywhere, as when their key or password has changed."""
-    session.execute(delete(Login).where(col(Login.key_id) == key_id))
+def end_all(session: Session, key_id: int, but: str | None = None) -> None:
+    """Sign a user out everywhere, as when their key or password has changed.
+
+    Args:
+        but: the token of the browser in which they have just done that.
+
+    """
+    others = col(Login.key_id) == key_id
+    if but is not None:
+        others &= col(Login.digest) != _digest(but)
+    session.execute(delete(Login).where(others))
 
 
 def forget_expired(session: Session) -> int:

@@ -14,6 +14,7 @@ from sqlmodel import col
 from app.db import AnyRow, execute, reading
 from app.errors import BadParameter, NotFound
 from app.models import ApiKey
+from app.services import logins
 
 SHORTEST, LONGEST = 8, 1024  # characters
 AT_ONCE = 4  # hashes that one process works on: each takes 19 MiB and a core
@@ -37,8 +38,11 @@ def hashed(password: str) -> str:
         return _hasher.hash(_bytes(password))
 
 
-def store(session: Session, name: str, hash_: str | None) -> None:
-    """Give the user the password with this hash; None: none, only the key signs in.
+def store(session: Session, name: str, hash_: str | None, but: str | None = None) -> None:
+    """Give the user the password with this hash; None: none, only the key signs in. Their sign-ins end.
+
+    Args:
+        but: the login of the browser that asks for it.
 
     Raises:
         NotFound: there is no valid key of that name.
@@ -48,10 +52,13 @@ def store(session: Session, name: str, hash_: str | None) -> None:
         session,
         update(ApiKey)
         .where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
-        .values(password=hash_),
+        .values(password=hash_)
+        .returning(col(ApiKey.id)),
     )
-    if changed.rowcount == 0:
+    key_id = changed.scalar_one_or_none()
+    if key_id is None:
         raise NotFound(f"there is no valid key named {name!r}")
+    logins.end_all(session, key_id, but)
 
 
 def check(name: str, password: str) -> AnyRow | None:

@@ -10,7 +10,21 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app.errors import CrawldockError
-from app.ui import jobs, login, pages, projects, run, wire
+from app.ui import (
+    account,
+    activity,
+    collections,
+    deploys,
+    jobs,
+    login,
+    pages,
+    projects,
+    run,
+    settings,
+    spiders,
+    wire,
+    workers,
+)
 
 FOR_EVER = "public, max-age=31536000, immutable"  # the address of a file changes with its content
 
@@ -30,7 +44,9 @@ class Files(StaticFiles):
 
 def install(app: FastAPI) -> None:
     """Add the pages to the site. They are routes of the site itself: a mount at its root would take all."""
-    for module in (login, projects, jobs, run):
+    for module in (
+        login, projects, jobs, run, spiders, deploys, collections, activity, settings, workers, account,
+    ):  # fmt: skip
         app.include_router(module.router, include_in_schema=False)
     app.include_router(_unknown(), include_in_schema=False)  # last
     app.mount("/static/ui", Files(directory=pages.STATIC))
