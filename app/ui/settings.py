@@ -15,6 +15,7 @@ from app.ui.wire import PROBLEMS, Visit, Visitor, enter_project, render, see, st
 router = APIRouter(prefix="/p/{project}/settings")
 
 VALUE_LENGTH = 1 << 20  # characters of a setting
+LINE = 80  # characters of a value on one line
 LONG = 100_000  # characters of a value that are put into a field
 
 
@@ -37,13 +38,17 @@ def _page(
         visitor, project_id = enter_project(session, call, project)
         values = projects.settings(session, project_id)
         members = apikeys.members(session, project_id)
-    rows = [
-        (name, orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) for name, value in values.items()
-    ]
+    rows = [(name, _written(value)) for name, value in values.items()]
     return render(
         "settings", visitor, status_of(problem) if problem else 200, rows=sorted(rows), members=members,
         problem=problem, shown=shown, typed=call.typed, long=LONG,
     )  # fmt: skip
+
+
+def _written(value: Any) -> str:
+    """JSON on one line where it fits."""
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= LINE else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
 @router.post("/name")
@@ -127,7 +132,6 @@ def new_user(call: Visit, project: str) -> Response:
                 apikeys.add_member(session, project_id, user, visitor.name)
     except PROBLEMS as problem:
         return _page(call, project, problem)
-    call.params.clear()
     return _shown(call, project, user, key)
 
 

@@ -83,5 +83,5 @@ def one(call: Visit, project: str, spider: str) -> Response:
     return render(
         "spider", visitor, each=found, runs=runs[::-1], bars=bars(runs, LARGE_STEP, LARGE_HEIGHT),
         width=spiderruns.RUNS * LARGE_STEP, height=LARGE_HEIGHT, bar=LARGE_STEP - 2, version=version,
-        medians=spiderruns.MEDIAN_OF,
+        most=max((run.items for run in runs), default=0), medians=spiderruns.MEDIAN_OF,
     )  # fmt: skip
