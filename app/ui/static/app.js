@@ -70,7 +70,8 @@
       }, 1000);
     };
     const names = ["job:scheduled", "job:started", "job:completed", "job:cancelled", "job:deleted", "counters",
-      "periodic:started", "periodic:skipped", "periodic:missed", "periodic:failed", "project:version"];
+      "periodic:started", "periodic:skipped", "periodic:missed", "periodic:failed", "project:version",
+      "project:deployed", "project:renamed", "member:added", "member:removed"];
     for (const name of names) source.addEventListener(name, changed);
     source.onopen = () => root.classList.remove("offline");
     source.onerror = () => root.classList.add("offline");
