@@ -61,11 +61,13 @@ _SPIDER: list[Any] = [
 ]  # fmt: skip
 
 
-def page(session: Session, project_id: int, search: str, limit: int, after: str = "") -> list[SpiderRuns]:
+def page(
+    session: Session, project_id: int, search: str, limit: int, after: str = "", runs: int = RUNS
+) -> list[SpiderRuns]:
     """Spiders by name that come after the name ``after``, at most ``limit``."""
     where = and_(_where(project_id, search), col(Spider.name) > after)
     rows = session.execute(select(*_SPIDER).where(where).order_by(col(Spider.name)).limit(limit)).all()
-    return _with_runs(session, project_id, rows, RUNS)
+    return _with_runs(session, project_id, rows, runs)
 
 
 def one(session: Session, project_id: int, number: int, runs: int = RUNS) -> SpiderRuns | None:

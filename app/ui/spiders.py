@@ -15,8 +15,8 @@ from app.ui.wire import Visit, enter_project, render
 
 router = APIRouter(prefix="/p/{project}/spiders")
 
-PAGE = 30  # spiders
-BARS, STEP, HEIGHT = 40, 7, 30  # how many are shown in a list; width with the gap, and height in pixels
+PAGE = 25  # spiders
+BARS, STEP, HEIGHT = 30, 8, 30  # how many are shown in a list; width with the gap, and height in pixels
 LARGE_STEP, LARGE_HEIGHT = 14, 96
 
 
@@ -55,7 +55,7 @@ def listing(call: Visit, project: str) -> Response:
     with reading() as session:
         visitor, project_id = enter_project(session, call, project)
         search, after = visitor.params.maybe("search") or "", visitor.params.maybe("after") or ""
-        rows = spiderruns.page(session, project_id, search, PAGE + 1, after)
+        rows = spiderruns.page(session, project_id, search, PAGE + 1, after, BARS)
         count = spiderruns.count(session, project_id, search)
         version = spiderruns.version(session, project_id)
     more = rows[PAGE - 1].spider.name if len(rows) > PAGE else None

@@ -24,7 +24,15 @@ def paths(platform: Platform, shop: int) -> Sequence[str]:
     key = platform.run(shop, "books", run="axe", pages=5, add_tag=["a tag", "another"])["id"]
     platform.schedule(shop, "slow", pages=400, run="axe")
     found = [f"/p/{shop}/{path}" if path else "/" for path in WHERE]
-    return [*found, *(f"/p/{key}{below}" for below in BELOW_JOB), f"/p/{failed}/log", "/workers", "/p/1/x"]
+    return [
+        *found,
+        *(f"/p/{key}{below}" for below in BELOW_JOB),
+        f"/p/{failed}/log",
+        f"/p/{shop}/spiders/1",
+        "/workers",
+        "/account",
+        "/p/1/x",
+    ]
 
 
 def faults(page: Page) -> list[str]:
