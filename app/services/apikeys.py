@@ -170,7 +170,8 @@ def add_member(session: Session, project_id: int, name: str, by: str) -> None:
     if key_id is None:
         raise NotFound(f"there is no valid key named {name[:100]!r}")
     row = {"key_id": key_id, "project_id": project_id}
-    if execute(session, insert_into(session, KeyProject).values(row).on_conflict_do_nothing()).rowcount:
+    new = insert_into(session, KeyProject).values(row).on_conflict_do_nothing()
+    if session.scalar(new.returning(col(KeyProject.key_id))) is not None:
         activity.happened_to(session, project_id, by, activity.MEMBER_ADDED, member=name)
 
 
