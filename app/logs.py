@@ -12,5 +12,5 @@ def configure(process: str) -> None:
         level=level, format=f"%(asctime)s {process:<9} %(levelname)-7s %(message)s", force=True
     )
     # What libraries tell at INFO is for their own authors, except that a server is up.
-    for chatty in ("alembic", "celery", "kombu", "httpx", "httpcore", "uvicorn.error"):
+    for chatty in ("alembic", "celery", "kombu", "httpx", "httpcore", "httpx2", "httpcore2", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         0, ge=0, description="finished jobs older than this are deleted; 0: kept for ever"
     )
+    webhook_hosts: str = Field(
+        "",
+        max_length=10_000,
+        description="hosts that webhooks may call, separated by commas, * stands for anything; default: any",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="of the platform's own log"
     )
@@ -125,6 +130,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'crawldock.db'}"
+
+    @property
+    def webhook_host_patterns(self) -> list[str]:
+        """What a webhook's host must match one of; empty: any host will do."""
+        return [part.strip().lower() for part in self.webhook_hosts.split(",") if part.strip()]
 
     @property
     def url(self) -> str:

@@ -15,7 +15,7 @@ from app import broker, db, logs
 from app.broker import RUNS, celery
 from app.services import reconciler, workers
 from app.settings import settings
-from worker import builder, process, runner, signals, warm
+from worker import builder, process, runner, sender, signals, warm
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Reconciler(threading.Thread):
 
 
 _reconciler: Reconciler | None = None
+_sender: sender.Sender | None = None
 _me: tuple[str, str, int] | None = None  # name, kind, slots of this process
 _consumer: Any = None  # Celery's, once it takes messages
 
@@ -85,7 +86,7 @@ def _quieten(**_: Any) -> None:
 @celery_signals.worker_init.connect
 def _begin(sender: Any, **_: Any) -> None:
     """In the main process, before its pool forks."""
-    global _reconciler, _me
+    global _reconciler, _sender, _me
     if RUNS in sender.app.amqp.queues.consume_from:
         _me = (sender.hostname, workers.WORKER, settings().slots)
         _set_up_logging()
@@ -97,6 +98,8 @@ def _begin(sender: Any, **_: Any) -> None:
         _set_up_logging()
         _reconciler = Reconciler()
         _reconciler.start()
+        _sender = sender.Sender()
+        _sender.start()
     _leave("former one not noted as gone")  # of the same name, as in a container that starts again
 
 
@@ -153,6 +156,8 @@ def _close(**_: Any) -> None:
 def _end(**_: Any) -> None:
     if _reconciler is not None:
         _reconciler.ended.set()
+    if _sender is not None:
+        _sender.end()
     _leave("not noted as gone")
 
 

@@ -108,6 +108,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'pending'"),
             postgresql_where=sa.text("state = 'pending'"),
         )
+        batch_op.create_index(
+            "ix_delivery_failed",
+            ["tried_time"],
+            unique=False,
+            sqlite_where=sa.text("state = 'failed'"),
+            postgresql_where=sa.text("state = 'failed'"),
+        )
         batch_op.create_index(batch_op.f("ix_delivery_webhook_id_id"), ["webhook_id", "id"], unique=False)
 
     op.create_table(
@@ -175,6 +182,11 @@ def downgrade() -> None:
     op.drop_table("periodic_run")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_delivery_webhook_id_id"))
+        batch_op.drop_index(
+            "ix_delivery_failed",
+            sqlite_where=sa.text("state = 'failed'"),
+            postgresql_where=sa.text("state = 'failed'"),
+        )
         batch_op.drop_index(
             "ix_delivery_pending",
             sqlite_where=sa.text("state = 'pending'"),

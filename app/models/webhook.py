@@ -47,6 +47,10 @@ class Delivery(Table, table=True):
             "ix_delivery_pending", "next_time",
             sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
         ),
+        Index(
+            "ix_delivery_failed", "tried_time",
+            sqlite_where=text("state = 'failed'"), postgresql_where=text("state = 'failed'"),
+        ),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
 

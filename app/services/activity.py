@@ -17,6 +17,7 @@ from sqlmodel import col
 from app.db import AnyRow, now_ms, reading
 from app.keys import JobKey
 from app.models import Activity, JobState, Project
+from app.services import webhooks
 
 # What is written when a job enters a state.
 ENTERED = {
@@ -41,7 +42,8 @@ _INSERT = insert(_ACTIVITY).values(time=now_ms()).inline()
 
 
 def happened(session: Session, user: str, events: Iterable[tuple[str, JobKey]]) -> None:
-    """Record what ``user`` did to jobs, in that order, with one INSERT."""
+    """Record what ``user`` did to jobs, in that order, with one INSERT; webhooks are told of it."""
+    events = list(events)
     rows = [
         {
             "project_id": key.project,
@@ -51,6 +53,14 @@ def happened(session: Session, user: str, events: Iterable[tuple[str, JobKey]]) 
     ]
     if rows:
         session.execute(_INSERT, rows if len(rows) > 1 else rows[0])
+    kinds = dict.fromkeys((key.project, event) for event, key in events)  # one, as a rule
+    for project, kind in kinds:
+        told = [
+            {"job": str(key), "user": user}
+            for event, key in events
+            if (key.project, event) == (project, kind)
+        ]
+        webhooks.emit(session, project, kind, *told)
 
 
 def add(session: Session, project_id: int, events: Sequence[bytes]) -> None:

@@ -11,7 +11,7 @@ from sqlmodel import col
 from app import broker
 from app.db import now_ms, reading, transaction
 from app.models import Job, JobState
-from app.services import collections, frontier, jobs, logins, records, versions, workers
+from app.services import collections, deliveries, frontier, jobs, logins, records, versions, workers
 from app.services.transitions import hold, move
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def tidy(retention_days: int) -> bool:
         logins.forget_expired(session)
     with transaction() as session:
         more |= _compact(session)
-    for purge_some in (collections.purge_some, frontier.purge_some):
+    for purge_some in (collections.purge_some, frontier.purge_some, deliveries.purge_some):
         more |= _purge_parts(purge_some)
     return more
 
