@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from app import broker
+from app import broker, metrics
 from app.api.dash import face as dash_face
 from app.api.storage import face as storage_face
 from app.db import reading
@@ -84,6 +84,7 @@ def create_app() -> FastAPI:
     app.get("/storage/docs")(lambda: docs.page("The storage API", "/storage/openapi.json"))
     app.get("/health")(health)
     app.get("/health/live")(live)
+    app.get("/metrics")(metrics.answer)
     app.mount("/static/swagger", StaticFiles(directory=docs.SWAGGER))
     ui_face.install(app)
     rest = Mount("", storage)  # last: it takes every path that nobody else has,

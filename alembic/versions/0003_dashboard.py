@@ -139,6 +139,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'waiting'"),
             postgresql_where=sa.text("state = 'waiting'"),
         )
+        batch_op.create_index(batch_op.f("ix_periodic_run_state_time"), ["state", "time"], unique=False)
 
     op.add_column("api_key", sa.Column("used_time", sa.BigInteger(), nullable=True))
     op.add_column("api_key", sa.Column("password", sa.String(255), nullable=True))
@@ -173,6 +174,7 @@ def downgrade() -> None:
     op.drop_column("api_key", "used_time")
 
     with op.batch_alter_table("periodic_run", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_periodic_run_state_time"))
         batch_op.drop_index(
             "ix_periodic_run_waiting",
             sqlite_where=sa.text("state = 'waiting'"),

@@ -92,6 +92,7 @@ class PeriodicRun(Table, table=True):
             "ix_periodic_run_waiting", "fire_time",
             sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'"),
         ),
+        Index(None, "state", "time"),
     )  # fmt: skip
 
     periodic_id: int = Field(primary_key=True, foreign_key="periodic_job.id", ondelete="CASCADE")
