@@ -1,7 +1,6 @@
 """/metrics: the platform's state for Prometheus, asked of the database at each call; for admin keys."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from fastapi import Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -117,7 +116,7 @@ class Platform(Collector):
 def _gauge(
     name: str, words: str, labels: list[str], values: Iterable[tuple[tuple[str, ...], float]]
 ) -> GaugeMetricFamily:
-    family: Any = GaugeMetricFamily(f"crawldock_{name}", words, labels=labels)
+    family = GaugeMetricFamily(f"crawldock_{name}", words, labels=labels)
     for of, value in values:
         family.add_metric(of, value)
     return family

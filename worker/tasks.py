@@ -15,7 +15,8 @@ from app import broker, db, logs
 from app.broker import RUNS, celery
 from app.services import reconciler, workers
 from app.settings import settings
-from worker import builder, process, runner, sender, signals, warm
+from worker import builder, process, runner, signals, warm
+from worker.sender import Sender
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Reconciler(threading.Thread):
 
 
 _reconciler: Reconciler | None = None
-_sender: sender.Sender | None = None
+_sender: Sender | None = None
 _me: tuple[str, str, int] | None = None  # name, kind, slots of this process
 _consumer: Any = None  # Celery's, once it takes messages
 
@@ -98,7 +99,7 @@ def _begin(sender: Any, **_: Any) -> None:
         _set_up_logging()
         _reconciler = Reconciler()
         _reconciler.start()
-        _sender = sender.Sender()
+        _sender = Sender()
         _sender.start()
     _leave("former one not noted as gone")  # of the same name, as in a container that starts again
 
