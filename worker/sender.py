@@ -135,8 +135,9 @@ class Sender(threading.Thread):
 
     async def _deliver(self, client: httpx2.AsyncClient, due: Due) -> None:
         status, answer = await call(client, due)
-        # The URL may hold a secret: it is not logged.
-        log.info("delivery %s, webhook %s: %s", due.id, due.webhook_id, status or "no answer")
+        if status is None or not 200 <= status < 300:
+            # The URL may hold a secret, and is not logged; the rest is in the delivery log.
+            log.info("delivery %s, webhook %s: %s", due.id, due.webhook_id, status or "no answer")
         await self._in_database(_settle, due, status, answer)
         self._busy[due.webhook_id] -= 1
 
