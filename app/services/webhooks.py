@@ -144,8 +144,16 @@ _SHOWN: list[Any] = [
 
 
 def listing(session: Session, project_id: int) -> Sequence[AnyRow]:
-    """The webhooks of a project, the oldest first, without their secrets."""
-    mine = select(*_SHOWN).where(col(Webhook.project_id) == project_id)
+    """The webhooks of a project, the oldest first, without their secrets; ``latest``: state of a delivery."""
+    newest = (
+        select(col(Delivery.state))
+        .where(col(Delivery.webhook_id) == col(Webhook.id))
+        .order_by(col(Delivery.id).desc())
+        .limit(1)
+        .correlate(Webhook)
+        .scalar_subquery()
+    )
+    mine = select(*_SHOWN, newest.label("latest")).where(col(Webhook.project_id) == project_id)
     return session.execute(mine.order_by(col(Webhook.id))).all()
 
 
@@ -230,7 +238,7 @@ def redeliver(session: Session, project_id: int, delivery_id: int) -> None:
     again = (
         update(Delivery)
         .where(col(Delivery.id) == delivery_id, col(Delivery.webhook_id).in_(mine))
-        .values(state=DeliveryState.PENDING, attempts=0, next_time=now_ms())
+        .values(state=DeliveryState.PENDING, attempts=0, next_time=now_ms(), status=None, answer=None)
     )
     if execute(session, again).rowcount == 0:
         raise NotFound(f"unknown delivery: {delivery_id}")

@@ -22,6 +22,7 @@ from app.ui import (
     run,
     settings,
     spiders,
+    webhooks,
     wire,
     workers,
 )
@@ -45,7 +46,7 @@ class Files(StaticFiles):
 def install(app: FastAPI) -> None:
     """Add the pages to the site. They are routes of the site itself: a mount at its root would take all."""
     for module in (
-        login, projects, jobs, run, spiders, deploys, collections, activity, settings, workers, account,
+        login, projects, jobs, run, spiders, deploys, collections, activity, settings, webhooks, workers, account,
     ):  # fmt: skip
         app.include_router(module.router, include_in_schema=False)
     app.include_router(_unknown(), include_in_schema=False)  # last
