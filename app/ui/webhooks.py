@@ -19,11 +19,11 @@ PAGE = 30  # deliveries
 
 # What each event means, beside its box.
 WORDS = {
-    "job:scheduled": "a job waits",
-    "job:started": "it runs",
-    "job:completed": "it has ended, whatever the outcome",
-    "job:cancelled": "a stop was asked for",
-    "job:deleted": "it was deleted",
+    "job:scheduled": "a job was scheduled, and waits",
+    "job:started": "a job has started to run",
+    "job:completed": "a job has ended, whatever the outcome",
+    "job:cancelled": "somebody asked a job to stop",
+    "job:deleted": "a job was deleted",
     "periodic:started": "a schedule has scheduled its jobs",
     "periodic:skipped": "a run was skipped: the one before had not ended",
     "periodic:missed": "a run was missed: no scheduler was alive",

@@ -96,7 +96,7 @@ def test_a_test_and_what_came_of_it(browser: Browser) -> None:
     assert "every 2s" not in page
     assert "<strong>503</strong>" in page
     assert "&lt;b&gt;busy" in page
-    assert "next try" in page
+    assert "retrying" in page
     assert '<span class="chip pending">' in browser.get(HERE).text
 
 
