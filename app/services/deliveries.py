@@ -70,12 +70,13 @@ def claim(session: Session, most: int, per_webhook: int, busy: Mapping[int, int]
     ).all()
     found = {row.webhook_id for row in taken}
     hooks = {hook.id: hook for hook in session.scalars(select(Webhook).where(col(Webhook.id).in_(found)))}
+    problems = {hook.id: problem for hook in hooks.values() if (problem := _problem(hook))}
+    for webhook_id, problem in problems.items():
+        _give_up(session, webhook_id, [row.id for row in taken if row.webhook_id == webhook_id], problem)
     due = []
     for row in taken:
-        hook = hooks[row.webhook_id]
-        if problem := _problem(hook):
-            _set(session, row.id, row.attempts, DeliveryState.FAILED, answer=problem)
-        else:
+        if row.webhook_id not in problems:
+            hook = hooks[row.webhook_id]
             body = _body(session, row)
             due.append(Due(row.id, row.webhook_id, hook.url, hook.secret, body, row.attempts))
     return due
@@ -116,6 +117,14 @@ def _problem(hook: Webhook) -> str | None:
     except BadParameter as problem:
         return str(problem)
     return None
+
+
+def _give_up(session: Session, webhook_id: int | None, taken: Sequence[int], problem: str) -> None:
+    """Fail what was taken of a webhook, and a part of what else is due, lest it stand before all others."""
+    due = select(col(Delivery.id)).where(*_IS_DUE, col(Delivery.webhook_id) == webhook_id)
+    more = session.scalars(due.limit(BATCH).with_for_update(skip_locked=True)).all()
+    failed = {"state": DeliveryState.FAILED, "next_time": None, "answer": problem}
+    session.execute(update(Delivery).where(col(Delivery.id).in_([*taken, *more])).values(failed))
 
 
 def _body(session: Session, row: AnyRow) -> Mapping[str, Any]:

@@ -141,6 +141,20 @@ def test_a_busy_receiver_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch)
     assert [due.webhook_id for due in claim(per_webhook=3, busy={one: 3})] == [other]
 
 
+def test_what_waits_for_a_disabled_webhook_does_not_stand_before_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deliveries, "CANDIDATES", 5)
+    disabled = make_webhook("job:scheduled")
+    for _ in range(20):
+        make_job()
+    change(disabled, enabled=False)
+    other = make_webhook("job:scheduled")
+    make_job()
+    assert claim(per_webhook=3) == []
+    assert [due.webhook_id for due in claim(per_webhook=3)] == [other]
+
+
 def test_what_was_sent_long_ago_is_forgotten_what_waits_is_not() -> None:
     make_webhook("job:scheduled")
     for _ in range(3):
