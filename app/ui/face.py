@@ -27,6 +27,20 @@ from app.ui import (
     workers,
 )
 
+PAGES = (
+    login,
+    projects,
+    jobs,
+    run,
+    spiders,
+    deploys,
+    collections,
+    activity,
+    settings,
+    webhooks,
+    workers,
+    account,
+)
 FOR_EVER = "public, max-age=31536000, immutable"  # the address of a file changes with its content
 
 
@@ -45,9 +59,7 @@ class Files(StaticFiles):
 
 def install(app: FastAPI) -> None:
     """Add the pages to the site. They are routes of the site itself: a mount at its root would take all."""
-    for module in (
-        login, projects, jobs, run, spiders, deploys, collections, activity, settings, webhooks, workers, account,
-    ):  # fmt: skip
+    for module in PAGES:
         app.include_router(module.router, include_in_schema=False)
     app.include_router(_unknown(), include_in_schema=False)  # last
     app.mount("/static/ui", Files(directory=pages.STATIC))
