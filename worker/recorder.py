@@ -41,6 +41,11 @@ class _Buffer:
         self.lines: list[bytes] = []
         self.size = 0
 
+    @property
+    def stop(self) -> int:
+        """The index after the last record, stored or not."""
+        return self.first + len(self.lines)
+
     def add(self, line: bytes) -> None:
         self.times.append(_now())
         self.lines.append(line)
@@ -57,6 +62,7 @@ class Recorder:
         self._stats: dict[str, Any] | None = None
         self._sending: tuple[list[Batch], dict[str, Any] | None] | None = None
         self._begun = self._flushed = time.monotonic()
+        self._errors = 0  # log entries of level ERROR or above
         self.outcome: str | None = None  # of the FIN message
         self.lost = False  # the job is not ours any more: nothing can be written
 
@@ -98,10 +104,21 @@ class Recorder:
         else:
             self.log(level, text, moment if isinstance(moment, int) and 0 < moment < 1 << 52 else None)
 
+    def sample(self, memory: int) -> None:
+        """Note where the job stands (``services.series`` has the columns).
+
+        Args:
+            memory: bytes, the most that its processes used since the last sample.
+
+        """
+        stand = [self._buffers[kind].stop for kind in (Kind.ITEMS, Kind.REQUESTS, Kind.LOGS)]
+        self._buffers[Kind.SAMPLES].add(orjson.dumps([_now(), *stand, self._errors, memory]))
+
     def log(self, level: int, message: str, moment: int | None = None) -> None:
         """Add a log entry, ours or the spider's."""
         message = message.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:MESSAGE_LENGTH]
         entry = {"time": moment or _now(), "level": level, "message": message}
+        self._errors += level >= ERROR
         self._buffers[Kind.LOGS].add(orjson.dumps(entry))
 
     @property
@@ -149,7 +166,7 @@ class Recorder:
                 log.info("job row %s: records were stored by an earlier attempt", self._job_id)
                 self._sending = None
                 return
-            ends = {kind: records.total(session, self._job_id, kind) for kind in records.COUNTERS}
+            ends = {kind: records.total(session, self._job_id, kind) for kind in Kind}
         moved = []
         for kind, end in ends.items():
             mine = [batch for batch in batches if batch.kind == kind]

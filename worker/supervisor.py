@@ -26,6 +26,11 @@ STALLED = "cancelled (stalled)"
 TIME_LIMIT = "cancelled (time limit)"
 
 
+def _pause(age: float) -> float:
+    """Seconds between two samples of a job: people watch a young one, and an old one has many already."""
+    return 5.0 if age < 60 else 15.0 if age < 600 else 60.0
+
+
 class Output:
     """stdout or stderr of a process as log entries (contract 10.5): a line that begins with a space
     continues the entry before it.
@@ -99,7 +104,8 @@ class Supervisor:
         self._held = False  # nothing is read from them for now
         self._ending: str | None = None  # why we end it; None: it ends by itself
         self._memory_bytes = memory_mb(job) << 20
-        self._started = self._heard = self._weighed = time.monotonic()
+        self._started = self._heard = self._weighed = self._sampled = time.monotonic()
+        self._most = 0  # bytes of memory since the last sample
         self._silent = True  # nothing has come through the pipe yet
         self._close_at: float | None = None  # when the worker that shuts down stops waiting for us
         self._kill_at: float | None = None
@@ -132,6 +138,7 @@ class Supervisor:
             self._recorder.take(message)
         for output in self._outputs:
             output.finish()
+        self._sample(time.monotonic())
 
     def _handle(self, descriptor: int) -> None:
         if descriptor == self._pipe:
@@ -191,6 +198,8 @@ class Supervisor:
             self._end_now(LOST)
         elif beat is not None and beat.stop:
             self._stop(CANCELLED)
+            if beat.kill:
+                self._kill_at = time.monotonic()
 
     def _check_limits(self, now: float) -> None:
         limit = settings()
@@ -207,12 +216,20 @@ class Supervisor:
         if now - self._weighed >= MEMORY_SECONDS:
             self._weighed = now
             size = self._child.memory()
+            self._most = max(self._most, size)
+            if now - self._sampled >= _pause(now - self._started):
+                self._sample(now)
             if size > self._memory_bytes and self._ending != OOM:
                 self._recorder.log(
                     ERROR,
                     f"killed: the job uses {size >> 20} MB of memory, {self._memory_bytes >> 20} are allowed",
                 )
                 self._end_now(OOM)
+
+    def _sample(self, now: float) -> None:
+        if self._most:  # what ended within the first second was never weighed
+            self._recorder.sample(self._most)
+        self._sampled, self._most = now, 0
 
     def _stop(self, reason: str) -> None:
         """Ask the spider to close; it has the grace time for it."""

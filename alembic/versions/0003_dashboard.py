@@ -153,6 +153,7 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'finished'"),
         )
 
+    op.add_column("job", sa.Column("kill_time", sa.BigInteger(), nullable=True))
     op.add_column("worker", sa.Column("started_time", sa.BigInteger(), nullable=True))
     op.add_column("worker", sa.Column("version", sa.String(50), nullable=True))
     op.add_column("worker", sa.Column("drain_time", sa.BigInteger(), nullable=True))
@@ -162,6 +163,7 @@ def downgrade() -> None:
     op.drop_column("worker", "drain_time")
     op.drop_column("worker", "version")
     op.drop_column("worker", "started_time")
+    op.drop_column("job", "kill_time")
 
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(

@@ -104,6 +104,7 @@ class Job(Table, table=True):
     finished_time: int | None = Field(default=None, sa_type=BigInteger)
     deleted_time: int | None = Field(default=None, sa_type=BigInteger)
     stop_time: int | None = Field(default=None, sa_type=BigInteger)  # stop was asked for
+    kill_time: int | None = Field(default=None, sa_type=BigInteger)  # not to wait for it any longer, too
     scheduled_by: str | None = Field(default=None, max_length=100)
     started_by: str | None = Field(default=None, max_length=100)
     completed_by: str | None = Field(default=None, max_length=100)

@@ -228,6 +228,7 @@ class Beat:
 
     mine: bool
     stop: bool
+    kill: bool = False  # stop, and grant no more time
 
 
 def _owned(job_id: int, token: str) -> Any:
@@ -241,9 +242,11 @@ def heartbeat(session: Session, job_id: int, token: str) -> Beat:
         update(Job)
         .where(_owned(job_id, token))
         .values(lease_time=now_ms() + LEASE_MS)
-        .returning(col(Job.stop_time)),
+        .returning(col(Job.stop_time), col(Job.kill_time)),
     ).one_or_none()
-    return Beat(mine=row is not None, stop=row is not None and row.stop_time is not None)
+    if row is None:
+        return Beat(mine=False, stop=False)
+    return Beat(mine=True, stop=row.stop_time is not None, kill=row.kill_time is not None)
 
 
 def request_stop(session: Session, keys: Sequence[JobKey], by: str) -> int:
@@ -270,6 +273,24 @@ def stop(session: Session, rows: Sequence[AnyRow], by: str) -> int:
         activity.happened(session, by, [(activity.CANCELLED, key_of(row)) for row in fresh])
     revoke(session, running)
     return len(pending) + len(running)
+
+
+_STOPPING = (col(Job.state) == JobState.RUNNING) & col(Job.stop_time).is_not(None)
+
+
+def kill(session: Session, keys: Sequence[JobKey]) -> int:
+    """Grant no more time to running jobs that were asked to stop; others are left alone.
+
+    It is a call of its own: clients repeat a stop whose answer was lost, and mean the same stop.
+
+    Returns: how many jobs it were.
+    """
+    rows = hold(session, col(Job.id).in_(ids_of(session, keys)), _STOPPING)
+    if rows:
+        marked = col(Job.id).in_([row.id for row in rows]) & _STOPPING & col(Job.kill_time).is_(None)
+        session.execute(update(Job).where(marked).values(touched_time=now_ms(), kill_time=now_ms()))
+    revoke(session, rows)
+    return len(rows)
 
 
 def outcome(reason: Any) -> Any:
@@ -306,8 +327,10 @@ def reap(session: Session) -> list[int]:
 
 
 def end_stopped(session: Session) -> list[int]:
-    """Finish running jobs of outside workers that were asked to stop long ago. Returns their row ids."""
-    late = col(Job.stop_time) < now_ms() - OUTSIDE_STOP_MS
+    """Finish running jobs of outside workers that were asked to stop long ago, or may be waited for no
+    longer. Returns their row ids.
+    """
+    late = or_(col(Job.stop_time) < now_ms() - OUTSIDE_STOP_MS, col(Job.kill_time).is_not(None))
     return _end(session, col(Job.lease_time).is_(None) & late, CANCEL_TIMEOUT)
 
 

@@ -22,6 +22,7 @@ MAX_RECORDS = 1000  # in one chunk
 MAX_BYTES = 1 << 20  # of a chunk before compression, unless one record alone is larger
 AT_ONCE = 50  # chunks in one INSERT
 ERROR = 40  # the level from which a log entry is an error
+STATUS = "status="  # before a status in what is counted of requests
 
 # The column of a job that counts its records. Samples are not counted (contract 6.19).
 COUNTERS = {Kind.ITEMS: "items", Kind.REQUESTS: "pages", Kind.LOGS: "logs"}
@@ -74,7 +75,7 @@ def pack(
 def measure(kind: Kind, values: Sequence[Any]) -> tuple[dict[str, int], int]:
     """What `stats` tells of records: how many have each field (logs: each level), and their bytes.
 
-    Bytes are those of the MessagePack form; of log entries those of the message and one (contract 6.16-6.18).
+    Of requests also how many have each status, as ``status=200``, which `stats` keeps to itself. Bytes are those of the MessagePack form; of log entries those of the message and one (contract 6.16-6.18).
     """
     if kind == Kind.SAMPLES:
         return {}, 0
@@ -86,6 +87,8 @@ def measure(kind: Kind, values: Sequence[Any]) -> tuple[dict[str, int], int]:
     for value in values:
         if isinstance(value, dict):
             counts.update(value.keys())
+            if kind == Kind.REQUESTS and isinstance(status := value.get("status"), int) and 0 < status < 1000:
+                counts[f"{STATUS}{status:d}"] += 1
         size += _packed_size(value)
     if kind == Kind.REQUESTS:
         del counts["time"]
@@ -110,7 +113,8 @@ def append(
 
     1. The guarded UPDATE comes first: it holds the row until commit, so the job cannot end or be taken
        away under the insert, nor another writer store records of it.
-    2. It also names where each counter must stand: a batch goes to the end, and nowhere else.
+    2. It also names where each counter must stand: a batch goes to the end, and nowhere else. Samples
+       have no counter: under the row that 1 holds, their end is looked up.
 
     Returns: False when the token is not the owner's any more; nothing was written then.
 
@@ -132,10 +136,17 @@ def append(
     if execute(session, update(Job).where(*guard).values(values)).rowcount != 1:
         if session.scalar(select(col(Job.id)).where(*guard[:3])) is None:
             return False
-        raise OutOfStep(f"job row {job_id}: its records do not end where these begin")
+        raise _out_of_step(job_id)
+    samples = next((batch for batch in batches if batch.kind == Kind.SAMPLES), None)
+    if samples is not None and _end(session, job_id, Kind.SAMPLES)[0] != samples.first:
+        raise _out_of_step(job_id)
     if batches:
         session.execute(insert(Chunk), [_row(job_id, batch) for batch in batches])
     return True
+
+
+def _out_of_step(job_id: int) -> OutOfStep:
+    return OutOfStep(f"job row {job_id}: its records do not end where these begin")
 
 
 def has(session: Session, job_id: int, batches: Sequence[Batch]) -> bool:
@@ -276,7 +287,8 @@ def stats(session: Session, job_id: int, kind: Kind) -> tuple[dict[str, int], in
         counts.update(fields)
         size += bytes_ or 0
         number += count
-    return dict(counts), size, number
+    shown = {name: each for name, each in counts.items() if kind != Kind.REQUESTS or STATUS not in name}
+    return shown, size, number
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Records of a running job: readable while it runs, complete and in order when it has ended."""
 
+import json
 from pathlib import Path
 
 from tests.platform import Platform, until
@@ -45,3 +46,12 @@ def test_counters_and_stats_are_those_of_the_spider(platform: Platform, project:
     job = platform.run(project, "three", n="counted")
     assert (job["items_scraped"], job["responses_received"], job["errors_count"]) == (3, 1, 0)
     assert '"finish_reason":"finished"' in platform.row(job["id"])["scrapystats"].replace(" ", "")
+
+
+def test_samples_tell_where_the_job_stood(platform: Platform, project: int) -> None:
+    key = platform.run(project, "code", code="time.sleep(1.5); self.logger.error('oh')")["id"]
+    samples = platform.http.get(f"{platform.url}/samples/{key}").text.splitlines()
+    moment, items, requests, logs, errors, memory = json.loads(samples[-1])
+    row = platform.row(key)
+    assert row["running_time"] < moment <= row["finished_time"] + 1000
+    assert (items, requests, logs, errors) == (1, 1, row["logs"], 1) and memory > 10 << 20

@@ -80,6 +80,15 @@ def test_a_deaf_spider_is_killed_with_its_deaf_helper(platform: Platform, projec
     assert platform.run(project, "three", n="after deaf")["close_reason"] == "finished"
 
 
+def test_a_killed_spider_has_no_grace_time(platform: Platform, project: int) -> None:
+    key = started(platform, project, "deaf", n="killed")
+    stop(platform, key)
+    platform.sql("UPDATE job SET kill_time = stop_time WHERE id = ?", platform.row(key)["id"])
+    assert platform.wait(key)["close_reason"] == "cancel_timeout"
+    row = platform.row(key)
+    assert row["finished_time"] - row["stop_time"] < 7000 and platform.left_of(key) == []
+
+
 def test_a_helper_with_a_session_of_its_own_is_killed(platform: Platform, project: int) -> None:
     key = platform.schedule(project, "setsid", wait="99")
     until(lambda: platform.items(key), 60)

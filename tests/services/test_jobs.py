@@ -306,6 +306,26 @@ def test_a_job_that_nobody_of_ours_runs_is_marked_and_goes_on() -> None:
     assert job.stop_time and job.token
 
 
+def kill(*keys: JobKey) -> int:
+    with db.transaction() as session:
+        return jobs.kill(session, keys)
+
+
+def test_a_job_that_was_asked_to_stop_can_be_killed() -> None:
+    job = running_job()
+    assert stop(job.key) == 1 and not beat(job.id, job.token).kill
+    assert kill(job.key) == 1 and beat(job.id, job.token) == jobs.Beat(mine=True, stop=True, kill=True)
+    first = row(job.key).kill_time
+    assert kill(job.key) == 1 and row(job.key).kill_time == first
+
+
+def test_no_other_job_can_be_killed() -> None:
+    keys = [running_job().key, finished_job(), make_job()]
+    assert kill(*keys) == 0 and [row(key).kill_time for key in keys] == [None] * 3
+    outside = make_job(state=JobState.RUNNING)
+    assert (stop(outside), end_stopped(), kill(outside), len(end_stopped())) == (1, [], 1, 1)
+
+
 def end_stopped() -> list[int]:
     with db.transaction() as session:
         return jobs.end_stopped(session)

@@ -200,3 +200,24 @@ def test_it_is_full_when_much_waits_for_the_database(recorder: Recorder) -> None
     assert recorder.full
     rename("away", "chunk")
     assert recorder.flush() and not recorder.full
+
+
+def test_a_sample_counts_what_came_before_it(job: Claimed, recorder: Recorder) -> None:
+    take(recorder, b'ITM {"n":0}', b'LOG {"level":50,"message":"x"}')
+    recorder.sample(7)
+    assert recorder.flush()
+    take(recorder, b'ITM {"n":1}', b'REQ {"url":"u"}', b'LOG {"level":30,"message":"x"}')
+    recorder.sample(9)
+    assert recorder.flush()
+    samples = stored(job, Kind.SAMPLES)
+    assert [sample[1:] for sample in samples] == [[1, 0, 1, 1, 7], [2, 1, 2, 1, 9]]  # type: ignore[index]
+
+
+def test_samples_follow_those_that_the_spider_has_written(job: Claimed, recorder: Recorder) -> None:
+    theirs = records.pack(Kind.SAMPLES, 0, [5], [b"[1,2,3]"])
+    with db.transaction() as session:
+        assert records.upload(session, job.id, Kind.SAMPLES, 0, [theirs], 1, job.token)
+    take(recorder, b'ITM {"n":0}')
+    recorder.sample(7)
+    assert recorder.flush() and len(stored(job, Kind.SAMPLES)) == 2
+    assert stored(job, Kind.ITEMS) == [{"n": 0}]
