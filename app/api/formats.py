@@ -18,6 +18,7 @@ from app.services.records import Block
 JL = "application/x-jsonlines; charset=UTF-8"
 JSON = "application/json"
 CSV = "text/csv; charset=UTF-8"
+XML = "application/xml"
 TEXT = "text/plain; charset=UTF-8"
 
 LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}

@@ -75,7 +75,8 @@ def pack(
 def measure(kind: Kind, values: Sequence[Any]) -> tuple[dict[str, int], int]:
     """What `stats` tells of records: how many have each field (logs: each level), and their bytes.
 
-    Of requests also how many have each status, as ``status=200``, which `stats` keeps to itself. Bytes are those of the MessagePack form; of log entries those of the message and one (contract 6.16-6.18).
+    Of requests also how many have each status, as ``status=200``, which `stats` keeps to itself.
+    Bytes are those of the MessagePack form; of log entries those of the message and one (contract 6.16-6.18).
     """
     if kind == Kind.SAMPLES:
         return {}, 0

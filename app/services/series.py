@@ -106,8 +106,8 @@ def _from_index(session: Session, job_id: int, start: int, end: int) -> Series:
     }
     series = Series()
     for place in range(number if any(map(any, counted.values())) else 0):
-        rates = [round(counts[place] * MINUTE_MS / width, 2) for counts in counted.values()]
-        series.add(start + place * width, *rates, None)
+        items, requests, errors = (round(counts[place] * MINUTE_MS / width, 2) for counts in counted.values())
+        series.add(start + place * width, items, requests, errors, None)
     return series
 
 

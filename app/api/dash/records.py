@@ -136,6 +136,13 @@ def items_csv(call: Call) -> StreamingResponse:
     return StreamingResponse(formats.csv_rows(blocks, fields, headers in ("1", "y")), media_type=formats.CSV)
 
 
+@router.get("/items.xml", openapi_extra=describe(*ITEMS))
+def items_xml(call: Call) -> StreamingResponse:
+    """Items as XML with the data types of XML-RPC, all of them unless `count` says otherwise."""
+    blocks, _ = _items(call)
+    return StreamingResponse(formats.xml(blocks), media_type=formats.XML)
+
+
 def _log(call: Call, cap: int | None = None) -> Iterator[dict[str, Any]]:
     """Log entries of a job; the level is looked at before they are counted."""
     with reading() as session:

@@ -30,7 +30,7 @@ GOOD: dict[str, dict[str, str]] = {
     "/eggs/list.json": {"project": "1"},
     "/eggs/bundle.zip": {"project": "1"},
     "/migrate-eggs.zip": {"project": "1"},
-    **{f"/items.{kind}": JOB for kind in ("json", "jl")},
+    **{f"/items.{kind}": JOB for kind in ("json", "jl", "xml")},
     "/items.csv": {**JOB, "fields": "a", "include_headers": "1"},
     **{f"/log.{kind}": JOB for kind in ("json", "jl", "txt")},
     "/events.sse": {"project": "1", "timeout": "0"},

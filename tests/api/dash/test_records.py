@@ -117,6 +117,15 @@ def test_csv(client: TestClient) -> None:
     assert get(client, "items.csv", job, fields="none,a", include_headers=1, count=0).text == "none,a\n"
 
 
+def test_xml(client: TestClient) -> None:
+    answer = get(client, "items.xml", job_with_items([{"a": "<&"}, {"a": 1}]), offset=1)
+    assert answer.headers["content-type"] == "application/xml"
+    assert answer.text == (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<values>\n<value><struct><member><name>a</name>'
+        "<value><int>1</int></value></member></struct></value>\n</values>\n"
+    )
+
+
 def test_log_entries(client: TestClient) -> None:
     job = logged(log_entry("é\nb", 40), log_entry("odd", 25))
     entry = {"logLevel": "ERROR", "message": "é\nb", "time": "2023-11-14T22:13:20"}
@@ -158,7 +167,7 @@ def refused(client: TestClient, path: str, **params: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["message"]
 
 
-ALL = ["items.json", "items.jl", "items.csv", "log.json", "log.jl", "log.txt"]
+ALL = ["items.json", "items.jl", "items.csv", "items.xml", "log.json", "log.jl", "log.txt"]
 
 
 @pytest.mark.parametrize("path", ALL)
