@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -14,7 +14,6 @@ GOOD = "finished"  # the close reason of a run that came to its own end
 LAST = 10  # good runs that a job is compared with …
 AMONG = 50  # … of so many finished ones
 FEW = 3  # with fewer nothing is usual
-MOST_AHEAD = 1000  # jobs ahead in the queue that are counted
 
 # Close reasons whose words need words: what happened, and why.
 _REASONS = {
@@ -54,8 +53,7 @@ class Facts:
     runtime: int | None = None  # ms, so far or in all
     items: int = 0
     errors: int = 0
-    ahead: int = 0  # jobs before it in the queue
-    runnable: bool = True  # some version has its spider
+    why: str = ""  # it waits
     stopping: bool = False
     cancelled_by: str | None = None
     usual: Usual | None = None
@@ -78,19 +76,10 @@ def usual(session: Session, job: Job) -> Usual | None:
     return Usual(len(good), mean(row.items for row in good), median(runtimes))
 
 
-def ahead(session: Session, job: Job) -> int:
-    """How many pending jobs come before this one, of all projects; at most ``MOST_AHEAD`` are counted."""
-    earlier = or_(
-        col(Job.priority) > job.priority, and_(col(Job.priority) == job.priority, col(Job.id) < job.id)
-    )
-    some = select(col(Job.id)).where(col(Job.state) == JobState.PENDING, earlier).limit(MOST_AHEAD).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
-
-
 def sentence(job: Facts) -> str:
     """What happened, or happens, in one sentence."""
     if job.state == JobState.PENDING:
-        return _waits(job)
+        return f"Waits: {job.why}." if job.why else "Waits."
     if job.state == JobState.DELETED:
         return "Was deleted; what it found goes soon."
     if job.state == JobState.RUNNING:
@@ -107,14 +96,6 @@ def sentence(job: Facts) -> str:
         f"{words} after {span(job.runtime)} with {_amount(job.items, 'item')}{_compared(job)}{_errors(job)}"
     )
     return f"{text}: {why}." if why else f"{text}."
-
-
-def _waits(job: Facts) -> str:
-    if not job.runnable:
-        return "Waits for a deploy: no current version has its spider."
-    if job.ahead >= MOST_AHEAD:
-        return f"Waits: more than {_number(MOST_AHEAD)} jobs come before it."
-    return "Waits: next in line." if job.ahead == 0 else f"Waits: {_ordinal(job.ahead + 1)} in line."
 
 
 def _compared(job: Facts) -> str:
@@ -162,11 +143,6 @@ def _number(value: float) -> str:
 
 def _amount(value: int, one: str) -> str:
     return f"no {one}s" if value == 0 else f"{_number(value)} {one}{'' if value == 1 else 's'}"
-
-
-def _ordinal(value: int) -> str:
-    ending = "th" if value % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(value % 10, "th")
-    return f"{_number(value)}{ending}"
 
 
 def span(milliseconds: float) -> str:

@@ -5,18 +5,14 @@ from typing import Any
 import pytest
 
 from app import db
-from app.models import JobState
 from app.services import verdict
-from app.services.verdict import MOST_AHEAD, Facts, Usual
+from app.services.verdict import Facts, Usual
 from tests.factories import change, finished_job, make_job, row
 
 USUAL = Usual(10, 100, 60_000)
 SENTENCES = [
-    (Facts("pending"), "Waits: next in line."),
-    (Facts("pending", ahead=2), "Waits: 3rd in line."),
-    (Facts("pending", ahead=110), "Waits: 111th in line."),
-    (Facts("pending", ahead=MOST_AHEAD), "Waits: more than 1\u202f000 jobs come before it."),
-    (Facts("pending", runnable=False), "Waits for a deploy: no current version has its spider."),
+    (Facts("pending"), "Waits."),
+    (Facts("pending", why="3rd in line"), "Waits: 3rd in line."),
     (Facts("running", None, 61_000, 5, 0, usual=USUAL), "Runs for 1 min 1 s and has 5 items."),
     (
         Facts("running", None, 120_000, 0, 1, usual=USUAL),
@@ -85,11 +81,3 @@ def test_what_is_usual_is_told_by_good_runs_before() -> None:
     ran(900, 10_000)
     assert usual(key) == Usual(3, 20, 1000)
     assert usual(make_job()) == Usual(4, 240, 1000)
-
-
-@pytest.mark.usefixtures("database", "sent")
-def test_the_place_in_the_queue() -> None:
-    first, urgent, last = make_job(), make_job(priority=3), make_job()
-    make_job(state=JobState.RUNNING)
-    with db.reading() as session:
-        assert [verdict.ahead(session, row(key)) for key in (urgent, first, last)] == [0, 1, 2]
