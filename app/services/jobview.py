@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -79,7 +80,7 @@ def load(session: Session, key: JobKey) -> View:
 
     """
     present = or_(col(Spider.deployed), col(Spider.declared)).label("present")
-    statement = (
+    statement: Any = (
         select(Job, col(Spider.name).label("spider"), col(Spider.deployed), present, now_ms().label("now"))
         .join(Spider, col(Spider.id) == col(Job.spider_id))
         .where(col(Job.id) == jobs.find(session, key))

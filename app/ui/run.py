@@ -59,7 +59,7 @@ def _page(call: Visit, project: str, problem: CrawldockError | None = None) -> R
         filled = _filled(session, visitor, project_id, spiders)
     calls: list[tuple[str, str]] = []
     try:
-        calls = [(_curl(project_id, new), _python(project_id, new)) for new in _new_jobs(Params(filled))][:1]
+        calls = [other_means(project_id, new) for new in _new_jobs(Params(filled))][:1]
     except BadParameter as wrong:
         problem = problem or wrong
     status = status_of(problem) if problem else 200
@@ -151,6 +151,11 @@ def setting(text: str) -> Any:
 
 
 # The same with other means
+
+
+def other_means(project: int, new: NewJob) -> tuple[str, str]:
+    """The calls with curl and with python-scrapinghub that schedule the same job."""
+    return _curl(project, new), _python(project, new)
 
 
 def _curl(project: int, new: NewJob) -> str:

@@ -70,6 +70,11 @@ def moment(milliseconds: int | None) -> str | Markup:
     )
 
 
+def iso(milliseconds: int) -> str:
+    """A time as machines write it, in UTC, with milliseconds."""
+    return _utc(milliseconds).strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+
+
 def ago(milliseconds: int | None) -> str | Markup:
     """How long ago a time was, in one unit; the time itself is at hand."""
     if milliseconds is None:
@@ -122,6 +127,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "bytes": size,
     "duration": duration,
     "moment": moment,
+    "iso": iso,
     "ago": ago,
     "plural": plural,
     "tone": tone,
