@@ -83,9 +83,9 @@ def sentence(job: Facts) -> str:
     if job.state == JobState.DELETED:
         return "Was deleted; what it found goes soon."
     if job.state == JobState.RUNNING:
-        words = "Is being stopped; it runs" if job.stopping else "Runs"
-        text = f"{words} for {span(job.runtime or 0)} and has {_amount(job.items, 'item')}"
-        return f"{text}{_late(job)}{_errors(job)}."
+        words = "Stopping: has run" if job.stopping else "Has run"
+        text = f"{words} for {span(job.runtime or 0)}{_late(job)}, with {_amount(job.items, 'item')} so far"
+        return f"{text}{_errors(job)}."
     reason = job.close_reason or "no_reason"
     words, why = _REASONS.get(reason, (f"Ended with “{reason}”", ""))
     if job.cancelled_by and reason.startswith("cancel"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.services.search import Record
-from app.ui.words import LEVELS
+from app.ui.words import LEVELS, iso, number, size
 
 SHORT, LONG = 120, 2000  # characters of a cell before, and after it is unfolded
 MESSAGE = 400  # characters of a log line that are not folded
@@ -175,6 +175,18 @@ def grouped(stats: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Cell]]]
     groups: dict[str, list[tuple[str, Cell]]] = {}
     for name in sorted(stats):
         group, slash, rest = name.partition("/")
-        shown = cell(stats[name])
+        shown = _stat(name, stats[name])
         groups.setdefault(group if slash else "", []).append((rest if slash else name, shown))
     return sorted(groups.items())
+
+
+def _stat(name: str, value: Any) -> Cell:
+    """A stat with its unit, where the name tells it."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return cell(value)
+    if name in ("start_time", "finish_time") and (at := moment(int(value))):
+        return Cell("text", f"{iso(at)[:19].replace('T', ' ')} UTC")
+    text = number(value) if isinstance(value, int) else str(value)
+    if name.startswith("memusage/") or name.endswith("_bytes"):
+        text += f" ({size(value)})"
+    return Cell("number", text)

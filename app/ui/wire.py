@@ -264,11 +264,23 @@ async def render_crash(request: Request, error: Exception) -> Response:
     return render("error", None, 500, code=500, message=words)
 
 
+def _project_of(session: Session, principal: Principal, path: str) -> Project | None:
+    """The project that a path is about, if they may see it: its frame stays around the error."""
+    parts = path.split("/")
+    try:
+        project_id = number(parts[2], "project") if parts[1:2] == ["p"] and len(parts) > 2 else 0
+        principal.enter(session, project_id)
+    except CrawldockError:
+        return None
+    return Project(project_id, projects.name(session, project_id))
+
+
 def _error_page(call: Call, status: int, message: str) -> Response:
     """The page of an error, within the frame of whoever has signed in; a stranger learns nothing."""
     try:
         with reading() as session:
-            visitor = Visitor(authenticate(session, None, call.login), Params(call), call)
+            principal = authenticate(session, None, call.login)
+            visitor = Visitor(principal, Params(call), call, _project_of(session, principal, call.path))
     except NotAuthenticated:
         return _sign_in(call)
     except OperationalError:

@@ -35,7 +35,9 @@ def test_a_running_job_counts_its_time() -> None:
     change(job.key, running_time=(row(job.key).running_time or 0) - 60_000)
     view = load(job.key)
     assert (
-        view.active and 60_000 <= (view.runtime or 0) < 120_000 and view.verdict.startswith("Runs for 1 min")
+        view.active
+        and 60_000 <= (view.runtime or 0) < 120_000
+        and view.verdict.startswith("Has run for 1 min")
     )
     with db.transaction() as session:
         jobs.request_stop(session, [job.key], "ann")

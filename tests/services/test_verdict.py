@@ -13,12 +13,12 @@ USUAL = Usual(10, 100, 60_000)
 SENTENCES = [
     (Facts("pending"), "Waits."),
     (Facts("pending", why="3rd in line"), "Waits: 3rd in line."),
-    (Facts("running", None, 61_000, 5, 0, usual=USUAL), "Runs for 1 min 1 s and has 5 items."),
+    (Facts("running", None, 61_000, 5, 0, usual=USUAL), "Has run for 1 min 1 s, with 5 items so far."),
     (
         Facts("running", None, 120_000, 0, 1, usual=USUAL),
-        "Runs for 2 min and has no items, twice as long as usual; 1 error.",
+        "Has run for 2 min, twice as long as usual, with no items so far; 1 error.",
     ),
-    (Facts("running", None, 900, 1, stopping=True), "Is being stopped; it runs for 0.9 s and has 1 item."),
+    (Facts("running", None, 900, 1, stopping=True), "Stopping: has run for 0.9 s, with 1 item so far."),
     (Facts("finished", "finished", 252_000, 1240), "Finished after 4 min 12 s with 1\u202f240 items."),
     (
         Facts("finished", "finished", 60_000, 88, 3, usual=USUAL),

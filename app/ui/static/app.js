@@ -36,7 +36,8 @@
       if (Number.isNaN(+date)) continue;
       const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
       const clock = `${two(date.getHours())}:${two(date.getMinutes())}`;
-      const text = element.classList.contains("ago") ? ago(date) : `${day} ${clock}`;
+      const exact = `${clock}:${two(date.getSeconds())}`;
+      const text = element.classList.contains("ago") ? ago(date) : "clock" in element.dataset ? exact : `${day} ${clock}`;
       if (element.textContent !== text) element.textContent = text;
       element.title = `${day} ${clock}:${two(date.getSeconds())} (${date.toISOString()})`;
     }
@@ -148,5 +149,6 @@
   document.addEventListener("htmx:after:swap", settle);
   document.addEventListener("htmx:after:settle", settle);
   setInterval(localTimes, 5000);
+  document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   settle();
 })();

@@ -4,6 +4,7 @@
   const box = document.querySelector("#charts");
   if (!box) return;
   const POLL = 5000;
+  const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1024, 2048, 5120, 10240, 51200].map((mb) => mb * 1048576);
   const figures = [...box.querySelectorAll("[data-chart]")];
   const charts = new Map();
   let data = null;
@@ -23,10 +24,11 @@
 
   function times(chart, ticks) {
     const span = chart.scales.x.max - chart.scales.x.min;
+    const exact = ticks.some((tick) => tick % 60);
     return ticks.map((tick) => {
       const d = new Date(tick * 1000);
       if (span > 2 * 86400) return `${two(d.getMonth() + 1)}-${two(d.getDate())} ${two(d.getHours())}:00`;
-      return span > 600 ? clock(tick).slice(0, 5) : clock(tick);
+      return exact ? clock(tick) : clock(tick).slice(0, 5);
     });
   }
 
@@ -40,6 +42,10 @@
   function make(figure) {
     const name = figure.dataset.chart;
     const plot = figure.querySelector(".plot");
+    const nothing = !data[name].some((value) => value !== null);
+    figure.classList.toggle("nothing", nothing);
+    plot.textContent = nothing ? "No figures yet" : "";
+    if (nothing) return;
     const line = colour(name);
     const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const values = name === "memory" ? (_, ticks) => ticks.map(size) : (_, ticks) => ticks.map(rate);
@@ -48,7 +54,7 @@
       legend: { show: false },
       cursor: { sync: { key: "job" }, y: false, points: { size: 7, fill: line } },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-      axes: [{ ...axis, space: 80, values: times }, { ...axis, size: 58, values }],
+      axes: [{ ...axis, space: 80, size: 26, gap: 6, values: times }, { ...axis, size: 62, space: 34, values, ...(name === "memory" ? { incrs: STEPS } : {}) }],
       series: [{}, { stroke: line, width: 2, fill: `${line}24`, spanGaps: true, points: { show: data.time.length < 25, size: 5, fill: line } }],
       hooks: { setCursor: [(chart) => { shown = chart.cursor.idx ?? -1; tell(figure, shown < 0 ? undefined : shown); }] },
     };
@@ -64,7 +70,7 @@
   }
 
   function update() {
-    for (const figure of figures) charts.get(figure).setData([data.time.map((t) => t / 1000), data[figure.dataset.chart]]);
+    for (const [figure, chart] of charts) chart.setData([data.time.map((t) => t / 1000), data[figure.dataset.chart]]);
   }
 
   async function load() {
@@ -72,7 +78,9 @@
     if (!answer.ok) return;
     const before = data;
     data = await answer.json();
-    if (before && (before.time.length < 25) === (data.time.length < 25)) update(); else draw();
+    // A chart that was empty, or has become dense, is made anew.
+    const kind = (each) => `${each.time.length < 25} ${figures.map((f) => each[f.dataset.chart].some((v) => v !== null))}`;
+    if (before && kind(before) === kind(data)) update(); else draw();
     if (data.state === "pending" || data.state === "running") setTimeout(again, POLL);
   }
   function again() {

@@ -1,5 +1,5 @@
-// The log of a job: times in the viewer's zone, and new lines as they come. Following pauses while the
-// reader looks at something further up, and says how many lines have come meanwhile.
+// The log of a job: new lines as they come. Following pauses while the reader looks at something further
+// up, and says how many lines have come meanwhile.
 (() => {
   "use strict";
   const MOST = 3000; // lines that are kept on the page
@@ -13,7 +13,6 @@
     const date = new Date(element.getAttribute("datetime"));
     if (!Number.isNaN(+date)) element.textContent = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
   }
-  for (const element of document.querySelectorAll("time[data-clock]")) clock(element);
   if (!log || !log.dataset.tail) return;
 
   const state = document.querySelector("#tail-state");
@@ -43,6 +42,7 @@
     if (entry.time > 0 && entry.time < 2 ** 47) {
       const time = make("time");
       time.setAttribute("datetime", new Date(entry.time).toISOString());
+      time.dataset.clock = "";
       time.title = time.getAttribute("datetime");
       clock(time);
       at.append(time);
