@@ -108,9 +108,10 @@ def log(call: Visit, project: str, spider: int, job: int) -> Response:
         tail = "/api/log.sse?" + urlencode(
             {"project": view.key.project, "job": str(view.key), "start": page.total}
         )
+    numbers = {int(name): number for name, number in counted.counts.items() if name.isdigit()}
     levels = [
-        (level, words, sum(number for name, number in counted.counts.items() if int(name or 0) >= level))
-        for level, words in LEVELS
+        (least, words, sum(number for level, number in numbers.items() if level >= least))
+        for least, words in LEVELS
     ]
     return show("job_log", visitor, view, "log", page=page, counted=counted, wanted=wanted, levels=levels,
         lines=shown.lines(page.records), rows=LINES, tail=tail, kept=_kept(visitor, "q", "level"),
