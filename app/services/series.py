@@ -3,10 +3,11 @@
 Our workers note where a job stands about every minute (oftener while it is young) as samples of six
 numbers: time in ms, items, requests, log entries and errors so far, and the most bytes of memory that its
 processes used since the sample before. Jobs that have none (they ran elsewhere, or before there were
-samples) are drawn from the index of their records instead, which after a job's end is coarser: small
-chunks are merged then, and what a chunk holds is spread evenly over its time.
+samples), or only one or two, are drawn from the index of their records instead, which after a job's end is
+coarser: small chunks are merged then, and what a chunk holds is spread evenly over its time.
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from app.models import Chunk, Job, JobState, Kind
 
 POINTS = 240  # of a chart, at most
 MINUTE_MS = 60_000
+FEW = 3  # with fewer points from samples the index tells more
 SHORTEST_MS = 2000  # between two points that come from samples
 # Between two that come from the index: what a clock shows.
 _SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400)
@@ -60,7 +62,11 @@ def of_job(session: Session, job_id: int) -> Series:
     if not samples:
         return _from_index(session, job_id, start, end)
     last = [end, job.items, job.pages, 0, job.errors, None]
-    return _from_samples(start, [*samples, last])
+    series = _from_samples(start, [*samples, last])
+    if len(series.time) >= FEW:
+        return series
+    index = _from_index(session, job_id, start, end)
+    return _with_memory(index, samples) if len(index.time) > len(series.time) else series
 
 
 def _samples(session: Session, job_id: int) -> list[list[int]]:
@@ -94,6 +100,14 @@ def _from_samples(start: int, samples: Sequence[Sequence[Any]]) -> Series:
         )
         series.add(sample[0], items, requests, errors, max(memory, default=None))
         before, memory = sample, []
+    return series
+
+
+def _with_memory(series: Series, samples: Sequence[Sequence[int]]) -> Series:
+    series.peak = max(each[5] for each in samples)
+    for sample in samples:
+        place = max(bisect(series.time, sample[0]) - 1, 0)
+        series.memory[place] = max(series.memory[place] or 0, sample[5])
     return series
 
 

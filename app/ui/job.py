@@ -22,6 +22,7 @@ ADDRESS = "/p/{project}/{spider:int}/{job:int}"
 router = APIRouter(prefix=ADDRESS)
 
 TAG_LENGTH = 255
+TABS = ("overview", "items", "requests", "log", "stats", "settings")
 
 
 def enter_job(session: Session, call: Visit, project: str, spider: int, job: int) -> tuple[Visitor, View]:
@@ -64,6 +65,15 @@ def overview(call: Visit, project: str, spider: int, job: int) -> Response:
         visitor, view = enter_job(session, call, project, spider, job)
         charts = series.of_job(session, view.id)
     return page("job", visitor, view, "overview", charts=charts, memory_mb=settings().job_memory_mb)
+
+
+@router.get("/head")
+def head(call: Visit, project: str, spider: int, job: int) -> Response:
+    """The head of a tab alone: it follows the job while the tab stays as it is."""
+    with reading() as session:
+        visitor, view = enter_job(session, call, project, spider, job)
+    tab = visitor.params.choice("tab", TABS)[:1]
+    return page("job_layout", visitor, view, tab[0] if tab else "")
 
 
 @router.get("/series.json")

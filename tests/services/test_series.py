@@ -56,12 +56,22 @@ def test_samples_become_rates_and_memory() -> None:
 
 
 def test_a_running_job_is_drawn_up_to_now() -> None:
-    job, start = ran(2)
-    append(job, batch(Kind.SAMPLES, [[start + MINUTE, 5, 0, 0, 0, 7]]))
+    job, start = ran(3)
+    append(job, batch(Kind.SAMPLES, [[start + n * MINUTE, 5, 0, 0, 0, 7] for n in (1, 2)]))
     change(job.key, items=5)
     found = of(job)
-    assert found.time[0] == start + MINUTE and found.time[1] >= start + 2 * MINUTE
-    assert found.items == [5, 0] and found.memory == [7, None]
+    assert found.time[:2] == [start + MINUTE, start + 2 * MINUTE] and found.time[2] >= start + 3 * MINUTE
+    assert found.items == [5, 0, 0] and found.memory == [7, 7, None]
+
+
+def test_a_short_job_is_drawn_from_the_index_with_its_memory() -> None:
+    job, start = ran(0.1)
+    append(job, batch(Kind.ITEMS, [{}] * 2, time=start + 1500))
+    append(job, batch(Kind.SAMPLES, [[start + 4100, 2, 0, 0, 0, 9]]))
+    end(job)
+    found = of(job)
+    assert found.time[:2] == [start, start + 1000] and found.items[:3] == [0, 120, 0]
+    assert (found.memory[4], found.peak) == (9, 9) and found.memory[:4] == [None] * 4
 
 
 def test_many_samples_become_few_points_that_lose_nothing() -> None:

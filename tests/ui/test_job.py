@@ -71,6 +71,15 @@ def test_charts_are_data_and_a_table(browser: Browser) -> None:
     assert f'data-series="/p/{job.key}/series.json"' in text and '<td class="num">30</td>' in text
 
 
+def test_the_head_of_a_tab_follows_the_job_by_itself(browser: Browser) -> None:
+    job = running_job()
+    append(job, batch(Kind.ITEMS, [{"a": 1}]))
+    assert f'hx-get="/p/{job.key}/head?tab=items"' in page(browser, job.key, "/items", q="zzz")
+    text = page(browser, job.key, "/head?tab=items")
+    assert f'<a href="/p/{job.key}/items" aria-current="page">Items<span class="count">1</span>' in text
+    assert 'name="q"' not in text
+
+
 def test_a_second_press_kills(browser: Browser) -> None:
     job = running_job()
     text = browser.follow(browser.post(f"/p/{job.key}/stop"))
@@ -118,7 +127,7 @@ def test_tags(browser: Browser) -> None:
     assert ">b & c<" in page(browser, key)
 
 
-TABS = ("", "/items", "/items/0", "/requests", "/log", "/stats", "/settings", "/series.json")
+TABS = ("", "/items", "/items/0", "/requests", "/log", "/stats", "/settings", "/series.json", "/head")
 
 
 @pytest.mark.parametrize("tab", TABS)

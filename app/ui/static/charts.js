@@ -22,6 +22,9 @@
   }
   const rate = (value) => (value === null || value === undefined ? "–" : value > 0 && value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en").replaceAll(",", "\u202f"));
 
+  // Two points make a line.
+  const drawable = (each, name) => each[name].length > 1 && each[name].some((value) => value !== null);
+
   function times(chart, ticks) {
     const span = chart.scales.x.max - chart.scales.x.min;
     const exact = ticks.some((tick) => tick % 60);
@@ -42,9 +45,10 @@
   function make(figure) {
     const name = figure.dataset.chart;
     const plot = figure.querySelector(".plot");
-    const nothing = !data[name].some((value) => value !== null);
+    const nothing = !drawable(data, name);
+    const over = data.state === "finished";
     figure.classList.toggle("nothing", nothing);
-    plot.textContent = nothing ? "No figures yet" : "";
+    plot.textContent = !nothing ? "" : !over ? "No figures yet" : data.time.length ? "Too short to draw" : "No figures";
     if (nothing) return;
     const line = colour(name);
     const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
@@ -79,7 +83,7 @@
     const before = data;
     data = await answer.json();
     // A chart that was empty, or has become dense, is made anew.
-    const kind = (each) => `${each.time.length < 25} ${figures.map((f) => each[f.dataset.chart].some((v) => v !== null))}`;
+    const kind = (each) => `${each.time.length < 25} ${figures.map((f) => drawable(each, f.dataset.chart))}`;
     if (before && kind(before) === kind(data)) update(); else draw();
     if (data.state === "pending" || data.state === "running") setTimeout(again, POLL);
   }
