@@ -4,6 +4,7 @@
   const box = document.querySelector("#charts");
   if (!box) return;
   const POLL = 5000;
+  const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];
   const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1024, 2048, 5120, 10240, 51200].map((mb) => mb * 1048576);
   const figures = [...box.querySelectorAll("[data-chart]")];
   const charts = new Map();
@@ -58,7 +59,7 @@
       legend: { show: false },
       cursor: { sync: { key: "job" }, y: false, points: { size: 7, fill: line } },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-      axes: [{ ...axis, space: 80, size: 26, gap: 6, values: times }, { ...axis, size: 62, space: 34, values, ...(name === "memory" ? { incrs: STEPS } : {}) }],
+      axes: [{ ...axis, space: 80, size: 26, gap: 6, incrs: SECONDS, values: times }, { ...axis, size: 62, space: 34, values, ...(name === "memory" ? { incrs: STEPS } : {}) }],
       series: [{}, { stroke: line, width: 2, fill: `${line}24`, spanGaps: true, points: { show: data.time.length < 25, size: 5, fill: line } }],
       hooks: { setCursor: [(chart) => { shown = chart.cursor.idx ?? -1; tell(figure, shown < 0 ? undefined : shown); }] },
     };
