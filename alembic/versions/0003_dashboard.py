@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("description", sa.String(255), nullable=False),
         sa.Column("declared", sa.String(255), nullable=True),
         sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("paused_by", sa.String(100), nullable=True),
         sa.Column("cron", sa.String(255), nullable=False),
         sa.Column("timezone", sa.String(64), nullable=False),
         sa.Column("jitter_seconds", sa.Integer(), nullable=False),
@@ -57,8 +58,8 @@ def upgrade() -> None:
             "ix_periodic_job_due",
             ["due_time"],
             unique=False,
-            sqlite_where=sa.text("enabled"),
-            postgresql_where=sa.text("enabled"),
+            sqlite_where=sa.text("due_time IS NOT NULL"),
+            postgresql_where=sa.text("due_time IS NOT NULL"),
         )
         batch_op.create_index(batch_op.f("ix_periodic_job_project_id_id"), ["project_id", "id"], unique=False)
 
@@ -205,7 +206,7 @@ def downgrade() -> None:
     with op.batch_alter_table("periodic_job", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_periodic_job_project_id_id"))
         batch_op.drop_index(
-            "ix_periodic_job_due", sqlite_where=sa.text("enabled"), postgresql_where=sa.text("enabled")
+            "ix_periodic_job_due", sqlite_where=sa.text("due_time IS NOT NULL"), postgresql_where=sa.text("due_time IS NOT NULL")
         )
 
     op.drop_table("periodic_job")

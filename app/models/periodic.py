@@ -36,7 +36,7 @@ class PeriodicJob(Table, table=True):
         UniqueConstraint("project_id", "declared"),
         Index(
             "ix_periodic_job_due", "due_time",
-            sqlite_where=text("enabled"), postgresql_where=text("enabled"),
+            sqlite_where=text("due_time IS NOT NULL"), postgresql_where=text("due_time IS NOT NULL"),
         ),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
@@ -47,6 +47,7 @@ class PeriodicJob(Table, table=True):
     # Its name in the project's yml, when it comes from there: a deploy updates or removes it.
     declared: str | None = Field(default=None, max_length=255)
     enabled: bool = True
+    paused_by: str | None = Field(default=None, max_length=100)  # by hand; a deploy leaves it paused then
 
     cron: str = Field(max_length=255)  # minute, hour, day of month, month, day of week
     timezone: str = Field(default="UTC", max_length=64)  # IANA name
@@ -71,9 +72,9 @@ class PeriodicJob(Table, table=True):
 class RunState(StrEnum):
     """What has become of a fire time."""
 
-    WAITING = "waiting"  # for the jobs of the run before (Overlap.QUEUE)
+    WAITING = "waiting"  # for the jobs of the runs before (Overlap.QUEUE)
     STARTED = "started"  # its jobs were scheduled
-    SKIPPED = "skipped"  # for the jobs of the run before, or by hand
+    SKIPPED = "skipped"  # for the jobs of the runs before, or because somebody paused the schedule
     MISSED = "missed"  # no scheduler was alive
     FAILED = "failed"  # ``reason`` says why no job could be scheduled
 

@@ -11,7 +11,7 @@ from sqlmodel import col
 from app import broker
 from app.db import now_ms, reading, transaction
 from app.models import Job, JobState
-from app.services import collections, deliveries, frontier, jobs, logins, records, versions, workers
+from app.services import collections, deliveries, firing, frontier, jobs, logins, records, versions, workers
 from app.services.transitions import hold, move
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ DAY_MS = 86_400_000
 
 
 def sweep(reap: bool = True) -> None:
-    """Finish what lost its owner, announce again what waits. Cheap; every few seconds.
+    """Finish what lost its owner, announce again what waits, fire schedules. Cheap; every few seconds.
 
     Args:
         reap: may jobs be taken from silent owners? Not when the database was away: they could not speak.
@@ -45,6 +45,7 @@ def sweep(reap: bool = True) -> None:
         broker.build(version_id)
     for priority in priorities:
         broker.wake(priority)
+    firing.fire_due()
 
 
 def _reap(session: Session) -> None:
