@@ -15,8 +15,8 @@ from sqlmodel import col
 
 from app import broker, db
 from app.keys import JobKey
-from app.models import Job, JobState, Kind, metadata
-from app.services import apikeys, jobs, projects, records, versions
+from app.models import Job, JobState, Kind, PeriodicJob, PeriodicRun, metadata
+from app.services import apikeys, jobs, periodic, plans, projects, records, versions
 from app.services.joblist import Filter, page
 from app.services.jobs import Claimed, NewJob
 
@@ -125,6 +125,28 @@ def pending_version(name: str = "1", project: int = 1, *, requirements: str = ""
     with db.transaction() as session:
         eggs = [(versions.MAIN_EGG, f"code of {name}".encode())]
         return versions.add(session, project, name, eggs, requirements=requirements, stack=None, by="admin")
+
+
+def make_periodic(project: int = 1, **fields: Any) -> int:
+    """A schedule, daily at five unless ``cron`` is given."""
+    plan = plans.parse({"cron": "0 5 * * *", "spiders": ["quotes"], **fields})
+    with db.transaction() as session:
+        return periodic.create(session, project, plan, "admin")
+
+
+def change_periodic(periodic_id: int, **columns: Any) -> None:
+    """Write columns as they are: times in the past, above all."""
+    with db.transaction() as session:
+        session.execute(update(PeriodicJob).where(col(PeriodicJob.id) == periodic_id).values(**columns))
+
+
+def runs_of(periodic_id: int) -> list[PeriodicRun]:
+    """What became of its fire times, the first one first."""
+    with db.reading() as session:
+        mine = select(PeriodicRun).where(col(PeriodicRun.periodic_id) == periodic_id)
+        found = list(session.scalars(mine.order_by(col(PeriodicRun.fire_time))))
+        session.expunge_all()
+        return found
 
 
 def zipped(**files: str) -> bytes:
