@@ -185,7 +185,8 @@ def _insert(session: Session, row: AnyRow, fire_time: int, state: RunState, **co
     new = insert_into(session, RUNS).values(
         periodic_id=row.id, fire_time=fire_time, state=state, time=now_ms(), **columns
     )
-    return execute(session, new.on_conflict_do_nothing()).rowcount == 1
+    made = new.on_conflict_do_nothing().returning(RUNS.c.fire_time)
+    return session.execute(made).scalar_one_or_none() is not None
 
 
 def _start(session: Session, row: AnyRow, fire_time: int, note: str | None = None) -> None:
