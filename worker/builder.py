@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import orjson
+from sqlalchemy.orm import Session
 
 from app.db import reading, transaction
 from app.errors import CrawldockError, DeployFailed
 from app.models import Version
-from app.services import versions
+from app.services import declared, versions
 from app.settings import settings
 from worker import eggs, environ, venvs
 from worker.process import Child, describe_exit, kill_left_in
@@ -71,9 +72,10 @@ def build(version_id: int) -> None:
     told = BuildLog(version_id)
     try:
         module, spiders = _prepare(version, told)
+        schedules = _schedules(version_id, module, spiders)
         told.store()
         with transaction() as session:
-            versions.activate(session, version_id, module, spiders)
+            _activate(session, version, module, spiders, schedules, told)
     except BuildLost:
         log.warning("version %s: the build was lost", version_id)
     except CrawldockError as error:
@@ -81,6 +83,32 @@ def build(version_id: int) -> None:
     except Exception as error:
         log.exception("version %s", version_id)
         _fail(version_id, f"the platform failed to build the version: {type(error).__name__}")
+
+
+def _schedules(version_id: int, module: str, spiders: Sequence[str]) -> declared.Named | None:
+    """The schedules that the project's yml has, None when it has no list of them."""
+    _, path = code_of(version_id)
+    data = eggs.project_file(path[0], module, declared.FILE)
+    return None if data is None else declared.read(data, spiders)
+
+
+def _activate(
+    session: Session,
+    version: Version,
+    module: str,
+    spiders: Sequence[str],
+    schedules: declared.Named | None,
+    told: BuildLog,
+) -> None:
+    """Make the version current, and its schedules true, unless a newer deploy was faster."""
+    assert version.id is not None
+    if schedules is not None:
+        declared.hold(session, version.project_id)
+    if not versions.activate(session, version.id, module, spiders) or schedules is None:
+        return
+    if versions.current(session, version.project_id) == version.id:
+        said = declared.apply(session, version.project_id, schedules, version.created_by)
+        versions.end_log(session, version.id, "\n".join([told.text.rstrip("\n"), *said, ""]).lstrip("\n"))
 
 
 def _fail(version_id: int, error: str) -> None:

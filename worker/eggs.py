@@ -12,6 +12,7 @@ from app.errors import DeployFailed
 
 MOST_BYTES = 1 << 30  # unpacked
 MOST_FILES = 100_000
+LARGEST_FILE = 1 << 20  # bytes of a file of the project's own that is read
 
 # What a damaged or odd archive raises: bad data, an unknown method, a password, a file that is a folder too.
 BROKEN = (
@@ -81,6 +82,20 @@ def settings_module(egg: Path) -> str:
     if not (egg / "EGG-INFO" / "PKG-INFO").is_file():
         raise DeployFailed("the egg has no EGG-INFO/PKG-INFO: Python cannot read its entry points without")
     return module
+
+
+def project_file(egg: Path, module: str, name: str) -> bytes | None:
+    """A file of the project's own in its egg: at the root, or in the package of the settings module.
+
+    What is larger than LARGEST_FILE is cut there. None: there is no such file.
+    """
+    package = module.split(".")[:-1]
+    inside = [egg.joinpath(*package) / name] if all(map(str.isidentifier, package)) else []
+    for path in (egg / name, *inside):
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(LARGEST_FILE + 1)
+    return None
 
 
 def scripts(egg: Path) -> list[str]:

@@ -148,6 +148,11 @@ def make_current(session: Session, project_id: int, version_id: int, by: str) ->
         activity.happened_to(session, project_id, by, activity.VERSION, version=held.name)
 
 
+def end_log(session: Session, version_id: int, text: str) -> None:
+    """Store the build's output with what was said last, in the transaction that ends the build."""
+    session.execute(update(Version).where(col(Version.id) == version_id).values(log=_clean(text)))
+
+
 def fail(session: Session, version_id: int, error: str) -> bool:
     """Building -> failed; the project's version stays what it was."""
     values = {"state": VersionState.FAILED, "error": _clean(error), "lease_time": None}

@@ -137,3 +137,21 @@ def test_an_empty_archive_has_no_entry_point(tmp_path: Path) -> None:
     folder = eggs.unpack(tmp_path, "abc", zipped)
     with pytest.raises(DeployFailed, match="no settings entry point"):
         eggs.settings_module(folder)
+
+
+def test_a_file_of_the_projects_own(tmp_path: Path) -> None:
+    inside, root = tmp_path / "a" / "b" / "own.yml", tmp_path / "own.yml"
+    inside.parent.mkdir(parents=True)
+    assert eggs.project_file(tmp_path, "a.b.settings", "own.yml") is None
+    inside.write_text("inside")
+    assert eggs.project_file(tmp_path, "a.b.settings", "own.yml") == b"inside"
+    assert eggs.project_file(tmp_path, "settings", "own.yml") is None
+    root.write_text("root")
+    assert eggs.project_file(tmp_path, "a.b.settings", "own.yml") == b"root"
+
+
+def test_a_file_of_the_projects_own_is_in_its_egg(tmp_path: Path) -> None:
+    (tmp_path / "own.yml").write_text("outside")
+    (tmp_path / "egg").mkdir()
+    for module in (f"{tmp_path}.settings", "...settings", ".", ""):
+        assert eggs.project_file(tmp_path / "egg", module, "own.yml") is None
