@@ -24,6 +24,7 @@ from tests.factories import (
     finished_job,
     log_entry,
     make_job,
+    make_periodic,
     make_version,
     running_job,
 )
@@ -77,6 +78,7 @@ def fill() -> None:
     job = running_job(tags=["a"])
     append(job, batch(Kind.ITEMS, [{"n": n} for n in range(5)]), batch(Kind.LOGS, [log_entry("a")]))
     make_job(args={})
+    make_periodic()
     finished_job(tags=["b"])
 
 
@@ -96,7 +98,9 @@ def real(name: str, value: Any, n: int) -> Any:
 def send(client: TestClient, prefix: str, case: Any, n: int) -> Any:
     for place, value in case.path_parameters.items():
         case.path_parameters[place] = (
-            value if n % 3 == 0 else {"project": 1, "spider": 1, "job": n % 4}.get(place, value)
+            value
+            if n % 3 == 0
+            else {"project": 1, "spider": 1, "job": n % 4, "periodic_id": 1}.get(place, value)
         )
     sent = case.as_transport_kwargs(base_url=f"http://testserver{prefix}")
     params = {name: real(name, value, n) for name, value in (sent.get("params") or {}).items()}

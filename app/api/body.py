@@ -36,6 +36,7 @@ class Body:
     params: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)  # (file name, data)
     objects: set[str] = field(default_factory=set)  # which params are the text of a JSON object
+    whole: dict[str, Any] | None = None  # a JSON object as it was sent, where that is asked for
     key: str | None = None
     login: str | None = None  # of a signed-in browser, which may read with it
     problem: CrawldockError | None = None
@@ -53,14 +54,22 @@ async def read_json_body(request: Request) -> Body:
     return await _read(request, json=True)
 
 
-async def _read(request: Request, *, json: bool) -> Body:
+async def read_whole_json(request: Request) -> Body:
+    """As ``read_body``; a JSON object is kept as it is in ``Body.whole``, else the parameters are."""
+    body = await _read(request, json=True, whole=True)
+    values = {name: found[0] if len(found) == 1 else found for name, found in body.params.items()}
+    body.whole = {**values, **(body.whole or {})}
+    return body
+
+
+async def _read(request: Request, *, json: bool, whole: bool = False) -> Body:
     user, _ = basic(request.headers.get("authorization")) or (None, "")
     # Reading alone: a form on somebody else's page can make a browser send what changes things.
     body = Body(key=user, login=request.cookies.get(COOKIE) if request.method == "GET" else None)
     try:
         _add(body, request.scope["query_string"])
         if request.method in WITH_BODY:
-            await _read_form(body, request, json=json)
+            await _read_form(body, request, json=json, whole=whole)
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
         _text(unquote_to_bytes(raw), "the path")
     except CrawldockError as problem:
@@ -80,28 +89,37 @@ def read_query(request: Request) -> Body:
     return body
 
 
-async def _read_form(body: Body, request: Request, *, json: bool) -> None:
+async def _read_form(body: Body, request: Request, *, json: bool, whole: bool) -> None:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind == b"multipart/form-data":
         await _read_multipart(body, request, options.get(b"boundary", b""))
         return
     data = b"".join([part async for part in _limited(request, FORM_BYTES)])
     if json and kind == b"application/json":
-        _add_json(body, data)
+        fields = _json_fields(data)
+        if whole:
+            body.whole, key = fields, fields.pop("apikey", None)
+            body.key = body.key or (key if isinstance(key, str) else None)
+        else:
+            _add_json(body, fields)
         return
     if data and kind not in (b"", b"application/x-www-form-urlencoded"):
         raise BadParameter(f"unsupported content type: {kind.decode('latin-1')[:100]}; send a form")
     _add(body, data)
 
 
-def _add_json(body: Body, data: bytes) -> None:
-    """Add the fields of a JSON object; null, an empty list and an empty object mean nothing given."""
+def _json_fields(data: bytes) -> dict[str, Any]:
     try:
         fields = orjson.loads(data or b"{}")
     except orjson.JSONDecodeError:
         raise BadParameter("malformed JSON body") from None
     if not isinstance(fields, dict):
         raise BadParameter("malformed JSON body: not an object")
+    return fields
+
+
+def _add_json(body: Body, fields: dict[str, Any]) -> None:
+    """Add the fields of a JSON object; null, an empty list and an empty object mean nothing given."""
     for name, value in fields.items():
         many = isinstance(value, list)
         for each in value if many else [value]:

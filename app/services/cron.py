@@ -80,6 +80,11 @@ def explain(cron: str) -> str:
     return _read(cron).explain()
 
 
+def local(time: int, zone: str) -> str:
+    """A moment, ms, as the clocks of a zone show it: ``2026-03-29T03:00:00+02:00``."""
+    return datetime.fromtimestamp(time / 1000, ZoneInfo(zone)).isoformat(timespec="seconds")
+
+
 def upcoming(cron: str, zone: str, after: int) -> Iterator[int]:
     """The moments after one, the next one first; all are ms."""
     return (each for each in _moments(cron, zone, after, 1) if each > after)

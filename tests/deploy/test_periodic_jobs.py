@@ -13,7 +13,9 @@ FILES = {
 }
 
 
-def deploy(platform: Platform, project_id: int, version: str, yml: str, place: str) -> tuple[str, dict[str, Any]]:
+def deploy(
+    platform: Platform, project_id: int, version: str, yml: str, place: str
+) -> tuple[str, dict[str, Any]]:
     """The build's log, and the answer."""
     answer = platform.http.post(
         "scrapyd/addversion.json",

@@ -67,7 +67,9 @@ def test_a_gap_at_midnight_and_one_of_half_an_hour() -> None:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("expression", ["30 2 * * *", "*/20 * * * *", "15 */3 * * *", "0 1 L * *", "0 0 * * 1#2"])
+@pytest.mark.parametrize(
+    "expression", ["30 2 * * *", "*/20 * * * *", "15 */3 * * *", "0 1 L * *", "0 0 * * 1#2"]
+)
 def test_a_year_as_cronsim_has_it_and_the_same_backwards(zone: str, expression: str) -> None:
     start, end = ms("2026-01-01T00:00"), ms("2027-01-01T00:00")
     found = list(takewhile(lambda time: time <= end, cron.upcoming(expression, zone, start)))
@@ -112,7 +114,9 @@ def test_bad_expressions(bad: str) -> None:
         cron.check(bad)
 
 
-@pytest.mark.parametrize("bad", ["", "Berlin", "europe/berlin", "../UTC", "/etc/passwd", "UTC+1", "a\0", "x" * 1000])
+@pytest.mark.parametrize(
+    "bad", ["", "Berlin", "europe/berlin", "../UTC", "/etc/passwd", "UTC+1", "a\0", "x" * 1000]
+)
 def test_bad_zones(bad: str) -> None:
     with pytest.raises(BadParameter, match="invalid value for timezone"):
         cron.check_zone(bad)

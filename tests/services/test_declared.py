@@ -44,7 +44,9 @@ periodic_jobs:
 """
     nightly, hourly = declared.read(text, ["quotes"]) or ()
     spiders = [{"name": "quotes", "args": {"pages": "5"}, "tags": ["a"]}]
-    wanted = plans.Plan("*/5 3 * * *", spiders, "nightly", "Europe/Berlin", 60, job_settings={"LOG_LEVEL": "INFO"})
+    wanted = plans.Plan(
+        "*/5 3 * * *", spiders, "nightly", "Europe/Berlin", 60, job_settings={"LOG_LEVEL": "INFO"}
+    )
     assert nightly == ("nightly", wanted)
     assert (hourly[0], hourly[1].cron, hourly[1].enabled) == ("hourly", "0 * * * *", False)
 

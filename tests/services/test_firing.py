@@ -1,5 +1,6 @@
 """Firing: one run and its jobs for each fire time, whoever fires; overlap, missed times, what cannot start."""
 
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -121,9 +122,14 @@ def test_many_schedulers_fire_a_time_once() -> None:
 def test_a_death_before_the_commit_leaves_nothing_and_the_next_one_fires() -> None:
     schedule = make_periodic()
     due(schedule)
-    with pytest.raises(KeyboardInterrupt), db.transaction() as session:
-        firing.fire(session, schedule)
-        raise KeyboardInterrupt
+
+    def die() -> None:
+        with db.transaction() as session:
+            firing.fire(session, schedule)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die()
     assert (runs_of(schedule), states(), told()) == ([], {}, [])
     firing.fire_due()
     assert outcomes(schedule) == [("started", ["1/1/1"])]
@@ -225,7 +231,7 @@ def test_missed_times_are_skipped_and_each_says_so() -> None:
     schedule = missed("skip", 3)
     runs = [run for run in runs_of(schedule) if run.state == RunState.MISSED]
     assert len(runs) >= 3 and {run.reason for run in runs} == {"no scheduler was alive at its time"}
-    assert all(later.fire_time - run.fire_time == HOUR for run, later in zip(runs, runs[1:], strict=False))
+    assert all(later.fire_time - run.fire_time == HOUR for run, later in pairwise(runs))
     assert (problem(schedule) or "").startswith("no scheduler was alive at its time: 2")
     assert {each["event"] for each in told()} == {"periodic:missed"}
     assert [each["fire_time"] for each in told()] == [run.fire_time for run in runs]
@@ -273,7 +279,9 @@ def test_run_now_runs_whatever_else_and_paused_too() -> None:
         firing.run_now(session, 1, 99, "alice")
 
 
-def test_a_schedule_that_the_platform_fails_to_run_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_schedule_that_the_platform_fails_to_run_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bad, good = make_periodic(), make_periodic()
     change_periodic(bad, timezone="Nowhere/AtAll")
     due(bad, last_minute() - 5000), due(good)
@@ -311,10 +319,14 @@ def test_only_the_last_runs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_due_is_found_by_its_index() -> None:
-    statement = select(periodic.TABLE.c.id).where(periodic.TABLE.c.enabled, periodic.TABLE.c.due_time <= db.now_ms())
+    statement = select(periodic.TABLE.c.id).where(
+        periodic.TABLE.c.enabled, periodic.TABLE.c.due_time <= db.now_ms()
+    )
     with db.reading() as session:
         if session.get_bind().dialect.name == "sqlite":
-            plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.compile(session.get_bind())}")
+            plan = session.connection().exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {statement.compile(session.get_bind())}"
+            )
             assert "ix_periodic_job_due" in str(plan.all())
         else:
             session.connection().exec_driver_sql("SET enable_seqscan = off")

@@ -46,7 +46,13 @@ def test_jitter_makes_it_due_later_by_chance() -> None:
 
 
 def test_scrapy_clouds_fields_and_ours_say_the_same() -> None:
-    fields = {"type": "spider", "minutes_shift": "15", "hour": [1, "13"], "dayofweek": 1, "spiders": ["quotes"]}
+    fields = {
+        "type": "spider",
+        "minutes_shift": "15",
+        "hour": [1, "13"],
+        "dayofweek": 1,
+        "spiders": ["quotes"],
+    }
     assert plans.parse(fields).cron == "15 1,13 * * 1"
     assert plans.parse({"hour": "*", "spiders": ["a"]}).cron == "0 * * * *"
     plan = plans.parse({**GOOD, "cron": "5 4 3 2 1"})
@@ -177,7 +183,10 @@ def test_another_projects_schedule_is_none_of_ours() -> None:
     make_project(2)
     theirs = make_periodic(project=2)
     for use in (periodic.get, periodic.hold, periodic.remove):
-        with pytest.raises(NotFound, match=f"project 1 has no periodic job {theirs}"), db.transaction() as session:
+        with (
+            pytest.raises(NotFound, match=f"project 1 has no periodic job {theirs}"),
+            db.transaction() as session,
+        ):
             use(session, 1, theirs)
 
 
@@ -225,7 +234,10 @@ def test_the_history_is_read_from_its_end() -> None:
         assert [run.fire_time for run in periodic.runs(session, ids[0], limit=2)] == [40, 30]
         assert [run.fire_time for run in periodic.runs(session, ids[0], before=30, limit=9)] == [20, 10, 0]
         last = periodic.last_runs(session, ids, 2)
-    assert {one: [run.fire_time for run in runs] for one, runs in last.items()} == {ids[0]: [40, 30], ids[1]: [41, 31]}
+    assert {one: [run.fire_time for run in runs] for one, runs in last.items()} == {
+        ids[0]: [40, 30],
+        ids[1]: [41, 31],
+    }
 
 
 def test_a_plan_is_what_a_row_says() -> None:

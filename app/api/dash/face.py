@@ -10,6 +10,7 @@ from app.api.dash import (
     images,
     jobs,
     live,
+    periodicjobs,
     records,
     reports,
     run,
@@ -37,6 +38,8 @@ def create_face() -> FastAPI:
     face.openapi_version = "3.0.3"  # what the Swagger UI that is served with it understands
     for module in (run, jobs, spiders, scrapyd, eggs, records, live, reports, comments, visual, images, v2):
         face.include_router(module.router)
+    for prefix in ("/v2", ""):
+        face.include_router(periodicjobs.router, prefix=prefix)
     face.add_exception_handler(CrawldockError, wire.render_error)
     face.add_exception_handler(HTTPException, wire.render_http_error)
     face.add_exception_handler(OperationalError, wire.render_no_database)

@@ -1,5 +1,7 @@
 """v2/*: the newer JSON API, without the envelope (contract 4.14)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -99,6 +101,49 @@ def spider_object(row: AnyRow, last: AnyRow | None) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Page:
+    """One page of a list, by its number."""
+
+    url: str  # of the list, with the parameters that it was asked for with
+    number: int
+    size: int
+    total: int  # rows of all pages
+
+    @property
+    def offset(self) -> int:
+        """Rows of the pages before."""
+        return (self.number - 1) * self.size
+
+    def _link(self, to: int) -> str | None:
+        return f"{self.url}page={to}" if 1 <= to <= -(-self.total // self.size) else None
+
+    def answer(self, results: list[dict[str, Any]]) -> Response:
+        """The page, with links to its neighbours."""
+        links = {"next": self._link(self.number + 1), "previous": self._link(self.number - 1)}
+        return json_response({"count": self.total, **links, "results": results})
+
+
+def page_of(params: Params, path: str, total: int, names: Sequence[str] = ("search",)) -> Page:
+    """The page that is asked for.
+
+    Args:
+        path: of the list, below v2/projects.
+        names: parameters that its links have too.
+
+    Raises:
+        NotFound: the list is shorter than that.
+
+    """
+    place = params.integer("page", 1, low=1)
+    size = min(params.integer("page_size", PAGE_SIZE, low=1), MOST_ROWS)
+    if (place - 1) * size >= max(total, 1):
+        raise NotFound(f"invalid page: {place}")
+    given = {name: value for name in (*names, "page_size") if (value := params.maybe(name))}
+    query = f"{urlencode(given)}&" if given else ""
+    return Page(f"{settings().url}/api/v2/projects/{path}?{query}", place, size, total)
+
+
 @router.get("/users/me", openapi_extra=describe())
 def me(call: Call) -> Response:
     """The owner of the key: `id`, `username`, `is_admin`."""
@@ -119,31 +164,10 @@ def list_spiders(call: Call, project: ProjectId) -> Response:
             order=ordering.removeprefix("-") or "name",
             descending=ordering.startswith("-"),
         )
-        place = params.integer("page", 1, low=1)
-        size = min(params.integer("page_size", PAGE_SIZE, low=1), MOST_ROWS)
         total = 0 if archived == "true" else spiderlist.count(session, wanted)
-        if (place - 1) * size >= max(total, 1):
-            raise NotFound(f"invalid page: {place}")
-        rows = spiderlist.page(session, wanted, size, (place - 1) * size) if total else []
-    given = {
-        name: params.maybe(name)
-        for name in ("archived", "ordering", "search", "page_size")
-        if params.maybe(name)
-    }
-
-    def link(to: int) -> str | None:
-        if not 1 <= to <= -(-total // size):
-            return None
-        return f"{settings().url}/api/v2/projects/{project_id}/spiders?{urlencode({**given, 'page': to})}"
-
-    return json_response(
-        {
-            "count": total,
-            "next": link(place + 1),
-            "previous": link(place - 1),
-            "results": [spider_object(*each) for each in rows],
-        }
-    )
+        page = page_of(params, f"{project_id}/spiders", total, ("archived", "ordering", "search"))
+        rows = spiderlist.page(session, wanted, page.size, page.offset) if total else []
+    return page.answer([spider_object(*each) for each in rows])
 
 
 def _one_of(params: Params, wanted: Param) -> str:
@@ -186,14 +210,6 @@ def update_tags(call: JsonCall, project: ProjectId, spider: SpiderId) -> Respons
 def _no_objects(call: Body, *allowed: str) -> None:
     for name in sorted(call.objects - set(allowed)):
         raise BadParameter(f"invalid value for {name[:200]}: a JSON object")
-
-
-@router.get("/projects/{project}/periodicjobs", openapi_extra=describe())
-def periodic_jobs(call: Call, project: ProjectId) -> Response:
-    """The project's periodic jobs: there are none yet."""
-    with reading() as session:
-        enter(session, call, project)
-    return json_response({"count": 0, "next": None, "previous": None, "results": []})
 
 
 @router.post("/projects/{project}/jobs", openapi_extra=describe_json(*JOB))

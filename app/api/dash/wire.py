@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.api.body import Body, read_body, read_json_body
+from app.api.body import Body, read_body, read_json_body, read_whole_json
 from app.api.params import Param, Params
 from app.auth import Principal, authenticate
 from app.db import reading
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 Call = Annotated[Body, Depends(read_body)]
 JsonCall = Annotated[Body, Depends(read_json_body)]
+WholeCall = Annotated[Body, Depends(read_whole_json)]
 ProjectId = Annotated[str, Path(description="id of the project")]
 SpiderId = Annotated[str, Path(description="number of the spider, as in job keys")]
 

@@ -81,7 +81,7 @@ def test_unsupported_calls_are_on_no_page() -> None:
 
 # Who is let in
 
-IN_PATHS = {"project": "1", "spider": "1", "job": "1", "place": "0", "comment": "1"}
+IN_PATHS = {"project": "1", "spider": "1", "job": "1", "place": "0", "comment": "1", "periodic_id": "1"}
 OTHERS = [(method.upper(), path) for path in ALL_CALLS.keys() - CALLS.keys() for method in ALL_CALLS[path]]
 
 
@@ -113,6 +113,8 @@ def test_a_job_has_no_access_here(client: TestClient, method: str, path: str) ->
 
 V2_CALLS = [
     ("GET", "spiders"), ("GET", "spiders/1"), ("PATCH", "spiders/1/tags"), ("GET", "periodicjobs"), ("POST", "jobs"),
+    ("POST", "periodicjobs"), *((method, "periodicjobs/1") for method in ("GET", "PUT", "PATCH", "DELETE")),
+    ("POST", "periodicjobs/1/run"), ("GET", "periodicjobs/1/runs"), ("GET", "periodicjobs/1/next"),
 ]  # fmt: skip
 
 

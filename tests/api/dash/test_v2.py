@@ -366,8 +366,3 @@ def test_the_same_job_twice(client: TestClient) -> None:
         400,
         {"non_field_errors": ["Spider 'quotes' already scheduled"]},
     )
-
-
-def test_there_are_no_periodic_jobs(client: TestClient) -> None:
-    answer = client.get("/api/v2/projects/1/periodicjobs")
-    assert answer.json() == {"count": 0, "next": None, "previous": None, "results": []}
