@@ -85,6 +85,11 @@ def local(time: int, zone: str) -> str:
     return datetime.fromtimestamp(time / 1000, ZoneInfo(zone)).isoformat(timespec="seconds")
 
 
+def shown(time: int, zone: str) -> str:
+    """The same for people: ``Sun 29 Mar 2026, 03:00 CEST``."""
+    return datetime.fromtimestamp(time / 1000, ZoneInfo(zone)).strftime("%a %-d %b %Y, %H:%M %Z")
+
+
 def upcoming(cron: str, zone: str, after: int) -> Iterator[int]:
     """The moments after one, the next one first; all are ms."""
     return (each for each in _moments(cron, zone, after, 1) if each > after)

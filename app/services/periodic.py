@@ -4,7 +4,7 @@
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Text, cast, delete, func, insert, or_, select, union_all, update
@@ -13,7 +13,8 @@ from sqlmodel import col
 
 from app.db import AnyRow, execute, now_ms
 from app.errors import BadParameter, NotFound, Refused
-from app.models import PeriodicJob, PeriodicRun, RunState, Spider
+from app.keys import JobKey
+from app.models import Job, PeriodicJob, PeriodicRun, RunState, Spider
 from app.services import cron, plans
 from app.services.plans import Plan
 
@@ -246,3 +247,18 @@ def last_runs(session: Session, ids: Sequence[int], limit: int) -> dict[int, lis
     for row in session.execute(union_all(*(select(some) for some in each))):
         found.setdefault(row.periodic_id, []).append(row)
     return {one: sorted(rows, key=lambda row: -row.fire_time) for one, rows in found.items()}
+
+
+def jobs_of(session: Session, runs: Iterable[AnyRow]) -> dict[str, AnyRow]:
+    """The jobs of runs by key, where they exist: ``state``, ``close_reason``, ``stop_time``."""
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for key in (JobKey.parse(text) for run in runs for text in run.jobs or ()):
+        numbers.setdefault((key.project, key.spider), []).append(key.job)
+    found: dict[str, AnyRow] = {}
+    columns: list[Any] = [Job.number, Job.state, Job.close_reason, Job.stop_time]
+    for (project, spider), wanted in numbers.items():
+        mine = select(col(Spider.id)).where(col(Spider.project_id) == project, col(Spider.number) == spider)
+        of_spider = (col(Job.spider_id) == mine.scalar_subquery()) & col(Job.number).in_(wanted)
+        for job in session.execute(select(*columns).where(of_spider)):
+            found[str(JobKey(project, spider, job.number))] = job
+    return found
