@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from itertools import islice, takewhile
 from typing import Any
 
-import orjson
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -20,7 +19,7 @@ from app.db import AnyRow, execute, insert_into, now_ms, reading, transaction
 from app.errors import AlreadyScheduled, DatabaseBusy, NotFound
 from app.keys import JobKey
 from app.models import Job, JobState, Missed, Overlap, PeriodicJob, PeriodicRun, RunState, Spider
-from app.services import activity, cron, jobs, periodic
+from app.services import cron, jobs, periodic
 from app.services.periodic import RUNS, TABLE
 
 log = logging.getLogger(__name__)
@@ -114,15 +113,13 @@ def _missed(row: AnyRow) -> list[int]:
 
 
 def _miss(session: Session, row: AnyRow, missed: Sequence[int]) -> None:
+    told = []
     for place, fire_time in enumerate(missed):
         not_all = place == 0 and len(missed) >= MOST_MISSED - 1
-        reason = (
-            f"{NOBODY}, nor until {_moment(missed[-1])}; only the last of those are listed"
-            if not_all
-            else NOBODY
-        )
-        if _insert(session, row, fire_time, RunState.MISSED, reason=reason):
-            _tell(session, row, fire_time, RunState.MISSED, reason)
+        more = f", nor until {_moment(missed[-1])}; only the last of those are listed" if not_all else ""
+        if _insert(session, row, fire_time, RunState.MISSED, reason=NOBODY + more):
+            told.append((fire_time, NOBODY + more))
+    periodic.tell(session, row, RunState.MISSED, *told)
     if missed:
         _say(session, row, f"{NOBODY}: {_moment(missed[-1])}")
 
@@ -144,7 +141,7 @@ def _run(session: Session, row: AnyRow, fire_time: int, note: str | None = None)
     if state == RunState.STARTED:
         _start(session, row, fire_time, note)
     elif state == RunState.SKIPPED:
-        _tell(session, row, fire_time, state, reason)
+        periodic.tell(session, row, state, (fire_time, reason))
 
 
 def start_waiting(session: Session, periodic_id: int) -> None:
@@ -198,7 +195,7 @@ def _start(session: Session, row: AnyRow, fire_time: int, note: str | None = Non
     values = {"state": state, "jobs": [str(key) for key in keys], "reason": reason, "time": now_ms()}
     session.execute(update(RUNS).where(this).values(values))
     _say(session, row, "; ".join(refused) or None)
-    _tell(session, row, fire_time, state, reason)
+    periodic.tell(session, row, state, (fire_time, reason))
 
 
 def _schedule(session: Session, row: AnyRow) -> tuple[list[JobKey], list[str]]:
@@ -221,15 +218,10 @@ def _schedule(session: Session, row: AnyRow) -> tuple[list[JobKey], list[str]]:
             job_cmd=[each["name"]] if each["name"].startswith("py:") else None,
         )
         try:
-            keys.append(jobs.schedule(session, row.project_id, new, name_of(row.id)))
+            keys.append(jobs.schedule(session, row.project_id, new, periodic.name_of(row.id)))
         except (NotFound, AlreadyScheduled) as error:  # raised before anything was changed that counts
             refused.append(str(error))
     return keys, refused
-
-
-def name_of(periodic_id: int) -> str:
-    """Who has scheduled the jobs of a schedule."""
-    return f"periodic job {periodic_id}"
 
 
 def _in_the_way(session: Session, periodic_id: int) -> str | None:
@@ -268,16 +260,3 @@ def _forget_old(session: Session, row: AnyRow) -> None:
 
 def _moment(time: int) -> str:
     return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _tell(session: Session, row: AnyRow, fire_time: int, state: RunState, reason: str | None) -> None:
-    """Say what became of a fire time to whoever wants to know."""
-    body = {
-        "periodic": row.id,
-        "description": row.description,
-        "fire_time": fire_time,
-        "reason": reason,
-    }
-    event = f"periodic:{state}"
-    happened = {"event": event, **body, "user": name_of(row.id)}
-    activity.add(session, row.project_id, [orjson.dumps(happened)])

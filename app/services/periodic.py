@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import orjson
 from sqlalchemy import Text, cast, delete, func, insert, or_, select, union_all, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
@@ -15,7 +16,7 @@ from app.db import AnyRow, execute, now_ms
 from app.errors import BadParameter, NotFound, Refused
 from app.keys import JobKey
 from app.models import Job, PeriodicJob, PeriodicRun, RunState, Spider
-from app.services import cron, plans
+from app.services import activity, cron, plans
 from app.services.plans import Plan
 
 MOST = 1000  # schedules of a project
@@ -77,9 +78,33 @@ def change(session: Session, row: AnyRow, plan: Plan, by: str | None) -> None:
         values["paused_by"] = None if plan.enabled else by
     session.execute(update(PeriodicJob).where(col(PeriodicJob.id) == row.id).values(values))
     if not plan.enabled:
-        waiting = (col(PeriodicRun.periodic_id) == row.id) & (col(PeriodicRun.state) == RunState.WAITING)
-        skipped = {"state": RunState.SKIPPED, "reason": PAUSED, "time": now_ms()}
-        session.execute(update(PeriodicRun).where(waiting).values(skipped))
+        _skip_waiting(session, row)
+
+
+def _skip_waiting(session: Session, row: AnyRow) -> None:
+    """Waiting -> skipped. Nobody starts them meanwhile: their schedule is held."""
+    waiting = (RUNS.c.periodic_id == row.id) & (RUNS.c.state == RunState.WAITING)
+    skipped = {"state": RunState.SKIPPED, "reason": PAUSED, "time": now_ms()}
+    times = session.scalars(select(RUNS.c.fire_time).where(waiting).order_by(RUNS.c.fire_time)).all()
+    if times:
+        session.execute(update(RUNS).where(waiting).values(skipped))
+        tell(session, row, RunState.SKIPPED, *((time, PAUSED) for time in times))
+
+
+def name_of(periodic_id: int) -> str:
+    """Who has scheduled the jobs of a schedule."""
+    return f"periodic job {periodic_id}"
+
+
+def tell(session: Session, row: AnyRow, state: RunState, *fire_times: tuple[int, str | None]) -> None:
+    """Say what became of fire times, and why, to whoever wants to know."""
+    bodies = [
+        {"periodic": row.id, "description": row.description, "fire_time": time, "reason": reason}
+        for time, reason in fire_times
+    ]
+    event = {"event": f"periodic:{state}"}
+    by = {"user": name_of(row.id)}
+    activity.add(session, row.project_id, [orjson.dumps({**event, **body, **by}) for body in bodies])
 
 
 def _columns(session: Session, plan: Plan) -> dict[str, Any]:

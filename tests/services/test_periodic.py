@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import orjson
 import pytest
+from sqlalchemy import select
 
 from app import db
 from app.errors import BadParameter, NotFound, Refused
-from app.models import PeriodicRun, RunState
+from app.models import Activity, PeriodicRun, RunState
 from app.services import periodic, plans, projects
 from app.services.plans import Plan
 from tests.factories import change_periodic, everything, make_periodic, make_project, runs_of
@@ -173,6 +175,12 @@ def test_pausing_and_going_on() -> None:
     row = get(schedule)
     assert (row.enabled, row.paused_by, row.next_time, row.due_time) == (False, "alice", None, None)
     assert [(run.state, run.reason) for run in runs_of(schedule)] == [("skipped", "paused")]
+    with db.reading() as session:
+        (event,) = session.scalars(select(Activity.event))
+    assert orjson.loads(event) == {
+        "event": "periodic:skipped", "periodic": schedule, "description": "", "fire_time": 1, "reason": "paused",
+        "user": f"periodic job {schedule}",
+    }  # fmt: skip
     pause(schedule, paused=False)
     row = get(schedule)
     assert (row.enabled, row.paused_by) == (True, None) and row.next_time
