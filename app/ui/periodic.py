@@ -194,14 +194,15 @@ def _form(
         call.params |= _typed(plans.of_row(row))
     elif call.method == "GET" and len(names) == 1:
         call.params.setdefault("spider", names)
-    plan = None
+    plan, wrong = None, problem
     if call.method != "GET" or row is not None:
         try:
             plan = plans.parse(_fields(call.params))
-        except BadParameter as wrong:
-            problem = problem or wrong
+        except BadParameter as unreadable:
+            wrong = problem or unreadable  # a form that is being filled in is no failure
     return render(
         "periodic_job", visitor, status_of(problem) if problem else 200, row=row, plan=plan, problem=problem,
+        wrong=wrong,
         trouble=None if row is None else periodic.problem(row, gone), spiders=names, typed=call.typed,
         lines=_lines(call.params), presets=PRESETS, zones=sorted(cron.zones()), enabled=_enabled(call),
         words="" if plan is None else cron.explain(plan.cron), times=_times(plan, row, now),

@@ -23,12 +23,17 @@ def paths(platform: Platform, shop: int) -> Sequence[str]:
     failed = platform.run(shop, "broken", run="axe")["id"]
     key = platform.run(shop, "books", run="axe", pages=5, add_tag=["a tag", "another"])["id"]
     platform.schedule(shop, "slow", pages=400, run="axe")
+    schedules = f"v2/projects/{shop}/periodicjobs"
+    made = platform.http.post(schedules, json={"cron": "0 5 * * MON", "spiders": ["books", "news"]}).json()
+    platform.post(f"{schedules}/{made['id']}/run")
     found = [f"/p/{shop}/{path}" if path else "/" for path in WHERE]
     return [
         *found,
         *(f"/p/{key}{below}" for below in BELOW_JOB),
         f"/p/{failed}/log",
         f"/p/{shop}/spiders/1",
+        f"/p/{shop}/periodic-jobs/new",
+        f"/p/{shop}/periodic-jobs/{made['id']}",
         "/workers",
         "/account",
         "/p/1/x",

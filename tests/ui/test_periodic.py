@@ -141,6 +141,8 @@ def test_the_preview_shows_times_without_saving(browser: Browser) -> None:
     assert (
         "Spider not found: other" in browser.post(f"{LIST}/new/preview", **{**FORM, "spider": "other"}).text
     )
+    wrong = browser.post(f"{LIST}/new/preview", **{**FORM, "cron": "x"})
+    assert wrong.status_code == 200 and "has not the five fields" in wrong.text
     assert "It is paused" in browser.post(f"{LIST}/new/preview", **{**FORM, "enabled": "0"}).text
     assert everything() == before
 
