@@ -6,7 +6,6 @@ schedules the jobs: a process that dies has done all of it or nothing, and nobod
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from itertools import islice, takewhile
 from typing import Any
 
@@ -116,12 +115,16 @@ def _miss(session: Session, row: AnyRow, missed: Sequence[int]) -> None:
     told = []
     for place, fire_time in enumerate(missed):
         not_all = place == 0 and len(missed) >= MOST_MISSED - 1
-        more = f", nor until {_moment(missed[-1])}; only the last of those are listed" if not_all else ""
+        more = (
+            f", nor until {cron.shown(missed[-1], row.timezone)}; only the last of those are listed"
+            if not_all
+            else ""
+        )
         if _insert(session, row, fire_time, RunState.MISSED, reason=NOBODY + more):
             told.append((fire_time, NOBODY + more))
     periodic.tell(session, row, RunState.MISSED, *told)
     if missed:
-        _say(session, row, f"{NOBODY}: {_moment(missed[-1])}")
+        _say(session, row, f"{NOBODY}: {cron.shown(missed[-1], row.timezone)}")
 
 
 def _run(session: Session, row: AnyRow, fire_time: int, note: str | None = None) -> None:
@@ -256,7 +259,3 @@ def _forget_old(session: Session, row: AnyRow) -> None:
     oldest = select(RUNS.c.fire_time).where(RUNS.c.periodic_id == row.id).order_by(RUNS.c.fire_time.desc())
     old = col(PeriodicRun.fire_time) < oldest.offset(KEPT - 1).limit(1).scalar_subquery()
     session.execute(delete(PeriodicRun).where(mine, old, col(PeriodicRun.state) != RunState.WAITING))
-
-
-def _moment(time: int) -> str:
-    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
