@@ -30,6 +30,12 @@ CANCELLED = "job:cancelled"  # when a stop is asked for
 # What is written of a project itself.
 DEPLOYED, VERSION, RENAMED = "project:deployed", "project:version", "project:renamed"
 MEMBER_ADDED, MEMBER_REMOVED = "member:added", "member:removed"
+PERIODIC_CREATED, PERIODIC_CHANGED, PERIODIC_DELETED = (
+    "periodic:created",
+    "periodic:changed",
+    "periodic:deleted",
+)
+PERIODIC_PAUSED, PERIODIC_RESUMED = "periodic:paused", "periodic:resumed"
 
 PAGE_ROWS = 1000  # events that are read at once …
 PAGE_CHARACTERS = 1 << 20  # … unless they are long

@@ -107,22 +107,22 @@ def apply(session: Session, project_id: int, named: Named, by: str) -> list[str]
     old = {row.declared: row for row in hold(session, project_id)}
     said = []
     for name in sorted(set(old) - {name for name, _ in named}):
-        periodic.remove(session, project_id, old[name].id)
+        periodic.remove(session, project_id, old[name].id, by)
         said.append(f"periodic job {name}: removed")
     for name, plan in named:
         if name not in old:
             periodic.create(session, project_id, plan, by, declared=name)
             said.append(f"periodic job {name}: added")
         else:
-            said.append(f"periodic job {name}: {_update(session, old[name], plan)}")
+            said.append(f"periodic job {name}: {_update(session, old[name], plan, by)}")
     return said
 
 
-def _update(session: Session, row: AnyRow, plan: Plan) -> str:
+def _update(session: Session, row: AnyRow, plan: Plan, by: str) -> str:
     paused = row.paused_by is not None
     wanted = plans.parse({"enabled": plan.enabled and not paused}, plan, merge=True)
     still = f", still paused by {row.paused_by}" if paused else ""
     if wanted == plans.of_row(row):
         return f"unchanged{still}"
-    periodic.change(session, row, wanted, None)
+    periodic.change(session, row, wanted, by, deploy=True)
     return f"updated{still}"

@@ -12,7 +12,7 @@ from sqlalchemy import Text, cast, delete, func, insert, or_, select, union_all,
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, execute, now_ms
+from app.db import AnyRow, now_ms
 from app.errors import BadParameter, NotFound, Refused
 from app.keys import JobKey
 from app.models import Job, PeriodicJob, PeriodicRun, RunState, Spider
@@ -50,33 +50,44 @@ def create(session: Session, project_id: int, plan: Plan, by: str, declared: str
         **_columns(session, plan),
         **_times(session, plan),
     }
-    return (
-        session.execute(insert(PeriodicJob).values(values).returning(col(PeriodicJob.id))).scalar_one() or 0
-    )
+    row = session.execute(insert(TABLE).values(values).returning(*TABLE.c)).one()
+    _note(session, row, by, activity.PERIODIC_CREATED)
+    made: int = row.id
+    return made
 
 
-def change(session: Session, row: AnyRow, plan: Plan, by: str | None) -> None:
+def _note(session: Session, row: AnyRow, by: str, event: str) -> None:
+    """Write down who did what to a schedule."""
+    name = row.description or row.declared or row.spiders[0]["name"]
+    activity.happened_to(session, row.project_id, by, event, periodic=str(row.id), name=name)
+
+
+def change(session: Session, row: AnyRow, plan: Plan, by: str, *, deploy: bool = False) -> None:
     """Write another plan into a schedule that is held; what waits for its turn is skipped when it is paused.
 
     The next time is counted from now when cron, zone, jitter or the pause changed; else it stays.
 
     Args:
-        by: who pauses it, if it is paused by that; None: the project's yml.
+        deploy: the project's yml says so, and the spiders are those of its version.
 
     Raises:
         BadParameter: the project has no such spider.
 
     """
     old = plans.of_row(row)
-    if by is not None:
+    if not deploy:
         check_spiders(session, row.project_id, plan, known=old)
     values = _columns(session, plan)
     when = ("cron", "timezone", "jitter_seconds", "enabled")
     if any(getattr(old, name) != getattr(plan, name) for name in when):
         values |= _times(session, plan)
     if plan.enabled != old.enabled:
-        values["paused_by"] = None if plan.enabled else by
+        values["paused_by"] = None if plan.enabled or deploy else by
     session.execute(update(PeriodicJob).where(col(PeriodicJob.id) == row.id).values(values))
+    if plan.enabled != old.enabled:
+        _note(session, row, by, activity.PERIODIC_RESUMED if plan.enabled else activity.PERIODIC_PAUSED)
+    elif plan != old:
+        _note(session, row, by, activity.PERIODIC_CHANGED)
     if not plan.enabled:
         _skip_waiting(session, row)
 
@@ -203,16 +214,18 @@ def pause(session: Session, project_id: int, periodic_id: int, by: str, *, pause
     change(session, row, plans.parse({"enabled": not paused}, old, merge=True), by)
 
 
-def remove(session: Session, project_id: int, periodic_id: int) -> None:
+def remove(session: Session, project_id: int, periodic_id: int, by: str) -> None:
     """Delete a schedule with its history; its jobs stay.
 
     Raises:
         NotFound: the project has no such schedule.
 
     """
-    mine = (col(PeriodicJob.project_id) == project_id) & (col(PeriodicJob.id) == periodic_id)
-    if execute(session, delete(PeriodicJob).where(mine)).rowcount == 0:
+    mine = (TABLE.c.project_id == project_id) & (TABLE.c.id == periodic_id)
+    row = session.execute(delete(TABLE).where(mine).returning(*TABLE.c)).one_or_none()
+    if row is None:
         raise unknown(project_id, periodic_id)
+    _note(session, row, by, activity.PERIODIC_DELETED)
 
 
 def _wanted(project_id: int, search: str) -> Any:

@@ -173,6 +173,10 @@ def set_deployed(session: Session, project_id: int, names: Sequence[str]) -> Non
     known = set(session.scalars(select(col(Spider.name)).where(mine)))
     for name in sorted(set(names) - known):
         add_spider(session, project_id, name)
+    # Held in the order in which schedules hold several of them.
+    session.execute(
+        select(col(Spider.id)).where(mine).order_by(col(Spider.id)).with_for_update(key_share=True)
+    )
     session.execute(update(Spider).where(mine).values(deployed=col(Spider.name).in_(names)))
 
 

@@ -38,6 +38,15 @@ TOLD = {
     activity.RENAMED: "renamed the project to",
     activity.MEMBER_ADDED: "added member",
     activity.MEMBER_REMOVED: "removed member",
+    activity.PERIODIC_CREATED: "made the periodic job",
+    activity.PERIODIC_CHANGED: "changed the periodic job",
+    activity.PERIODIC_DELETED: "deleted the periodic job",
+    activity.PERIODIC_PAUSED: "paused the periodic job",
+    activity.PERIODIC_RESUMED: "resumed the periodic job",
+    "periodic:started": "ran",
+    "periodic:skipped": "skipped a run:",
+    "periodic:missed": "missed a run:",
+    "periodic:failed": "failed to run:",
 }
 
 
@@ -62,7 +71,7 @@ def _row(project: int, row: AnyRow) -> dict[str, Any]:
     told = orjson.loads(row.event)
     name = told.get("event")
     known = TOLD.get(name) if isinstance(name, str) else None
-    what = next((told[field] for field in ("version", "name", "member") if field in told), "")
+    what = next((told[field] for field in ("version", "name", "member", "reason") if told.get(field)), "")
     key = None
     with suppress(BadParameter):
         key = JobKey.parse(str(told.get("job", "")))

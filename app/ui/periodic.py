@@ -157,8 +157,8 @@ def pause(call: Visit, project: str, periodic_id: str) -> Response:
 def delete(call: Visit, project: str, periodic_id: str) -> Response:
     """Delete it with its history."""
     with transaction() as session:
-        _, project_id = enter_project(session, call, project)
-        periodic.remove(session, project_id, _id(periodic_id))
+        visitor, project_id = enter_project(session, call, project)
+        periodic.remove(session, project_id, _id(periodic_id), visitor.name)
     return see(f"/p/{project_id}/periodic-jobs", "Deleted. Its jobs are still there.")
 
 

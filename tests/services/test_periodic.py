@@ -1,5 +1,6 @@
 """Schedules: what they may say, and changing, pausing, listing them."""
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -176,8 +177,13 @@ def test_pausing_and_going_on() -> None:
     assert (row.enabled, row.paused_by, row.next_time, row.due_time) == (False, "alice", None, None)
     assert [(run.state, run.reason) for run in runs_of(schedule)] == [("skipped", "paused")]
     with db.reading() as session:
-        (event,) = session.scalars(select(Activity.event))
-    assert orjson.loads(event) == {
+        events = [
+            orjson.loads(each) for each in session.scalars(select(Activity.event).order_by(Activity.id))
+        ]
+    assert [(each["event"], each["user"]) for each in events[:2]] == [
+        ("periodic:created", "admin"), ("periodic:paused", "alice"),
+    ]  # fmt: skip
+    assert events[2] == {
         "event": "periodic:skipped", "periodic": schedule, "description": "", "fire_time": 1, "reason": "paused",
         "user": f"periodic job {schedule}",
     }  # fmt: skip
@@ -190,7 +196,7 @@ def test_pausing_and_going_on() -> None:
 def test_another_projects_schedule_is_none_of_ours() -> None:
     make_project(2)
     theirs = make_periodic(project=2)
-    for use in (periodic.get, periodic.hold, periodic.remove):
+    for use in (periodic.get, periodic.hold, partial(periodic.remove, by="alice")):
         with (
             pytest.raises(NotFound, match=f"project 1 has no periodic job {theirs}"),
             db.transaction() as session,
@@ -227,7 +233,7 @@ def test_deleting_takes_the_history_along() -> None:
     with db.transaction() as session:
         session.add(PeriodicRun(periodic_id=schedule, fire_time=1, state=RunState.STARTED, time=1))
     with db.transaction() as session:
-        periodic.remove(session, 1, schedule)
+        periodic.remove(session, 1, schedule, "alice")
     assert runs_of(schedule) == []
 
 

@@ -171,8 +171,8 @@ def _change(call: WholeCall, project: str, periodic_id: str, *, merge: bool) -> 
 def delete_periodic_job(call: Call, project: ProjectId, periodic_id: PeriodicId) -> Response:
     """Delete a periodic job with its history; its jobs stay."""
     with transaction() as session:
-        _, _, project_id = enter(session, call, project)
-        periodic.remove(session, project_id, number(periodic_id, "periodic job"))
+        principal, _, project_id = enter(session, call, project)
+        periodic.remove(session, project_id, number(periodic_id, "periodic job"), principal.name)
     return Response(status_code=204)
 
 
