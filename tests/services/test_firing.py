@@ -10,8 +10,8 @@ from sqlalchemy.exc import OperationalError
 
 from app import db
 from app.errors import NotFound
-from app.models import Activity, Job, RunState
-from app.services import cron, firing, jobs, periodic, projects, reconciler
+from app.models import Activity, Delivery, Job, RunState
+from app.services import cron, firing, jobs, periodic, projects, reconciler, webhooks
 from tests.factories import (
     at_once,
     change_periodic,
@@ -236,6 +236,16 @@ def test_missed_times_are_skipped_and_each_says_so() -> None:
     assert problem(schedule) == f"no scheduler was alive at its time: {at}"
     assert {each["event"] for each in told()} == {"periodic:missed"}
     assert [each["fire_time"] for each in told()] == [run.fire_time for run in runs]
+
+
+def test_webhooks_are_told_of_every_fire_time_that_did_not_run() -> None:
+    with db.transaction() as session:
+        webhooks.create(session, 1, "http://receiver.example/", ["periodic:missed"], "admin")
+    runs = [run for run in runs_of(missed("skip", 3)) if run.state == RunState.MISSED]
+    with db.reading() as session:
+        bodies = session.scalars(select(Delivery.body).order_by(Delivery.id)).all()
+    assert [body["fire_time"] for body in bodies] == [run.fire_time for run in runs]
+    assert {body["reason"] for body in bodies} == {"no scheduler was alive at its time"}
 
 
 def test_the_last_missed_time_is_run_late() -> None:
