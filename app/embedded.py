@@ -191,9 +191,9 @@ def _welcome(key: str, problem: str | None) -> None:
         f"""
 Crawldock is ready.
 
-  URL      {url}
-  API key  {key}
-  Docs     {url}/docs
+  Dashboard  {url}  (sign in with the key)
+  API key    {key}
+  Docs       {url}/docs
 """
     )
     if problem is None:

@@ -179,6 +179,7 @@ def _python(project: int, new: NewJob) -> str:
     site = settings().url
     return (
         "from scrapinghub import ScrapinghubClient\n\n"
-        f"client = ScrapinghubClient(KEY, dash_endpoint={site + '/api/'!r}, endpoint={site!r})\n"
+        f"client = ScrapinghubClient(\n    KEY,\n    dash_endpoint={site + '/api/'!r},\n"
+        f"    endpoint={site!r},\n)\n"
         f"client.get_project({project}).jobs.run(\n    " + ",\n    ".join(options) + ",\n)"
     )
