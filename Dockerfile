@@ -12,7 +12,7 @@ RUN --mount=type=cache,target=/root/.cache \
     pip install --quiet --root-user-action=ignore "uv==$UV_VERSION"
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache \
-    UV_LINK_MODE=copy uv sync --frozen --no-dev --no-install-project --compile-bytecode
+    UV_LINK_MODE=copy uv sync --frozen --no-dev --extra s3 --no-install-project --compile-bytecode
 
 
 FROM base
@@ -24,7 +24,7 @@ COPY --from=dependencies /opt/crawldock/.venv .venv
 COPY . .
 # Editable, since the code finds its lock file, migrations and examples beside itself.
 RUN --mount=type=cache,target=/root/.cache \
-    UV_LINK_MODE=copy .venv/bin/uv sync --frozen --no-dev \
+    UV_LINK_MODE=copy .venv/bin/uv sync --frozen --no-dev --extra s3 \
     && .venv/bin/python -m compileall -q app worker alembic
 # uv's cache lies in the volume, where virtualenvs can share its files by hard links.
 ENV PATH=/opt/crawldock/.venv/bin:$PATH \

@@ -21,12 +21,6 @@ def pack(times: Sequence[int], lines: Sequence[bytes]) -> bytes:
     return _times_frame(times) + _frame(b"\n".join(lines))
 
 
-def retimed(chunk: bytes, times: Sequence[int]) -> bytes:
-    """The same records with other receive times."""
-    (length,) = _LENGTH.unpack_from(chunk)
-    return _times_frame(times) + chunk[_LENGTH.size + length :]
-
-
 def _times_frame(times: Sequence[int]) -> bytes:
     deltas = array("q", (now - before for before, now in zip((0, *times), times, strict=False)))
     return _frame(deltas.tobytes())

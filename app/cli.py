@@ -134,6 +134,23 @@ def copy_database(source: Annotated[str, typer.Argument(help="URL of the databas
         typer.echo(f"{table}\t{rows} rows")
 
 
+@cli.command()
+def move_chunks() -> None:
+    """Move the records of all jobs to where CRAWLDOCK_CHUNK_STORE says; the platform may run meanwhile."""
+    from collections import Counter
+
+    from app import moving
+
+    _check_platform()
+    counts: Counter[str] = Counter()
+    for counts in moving.move_all():
+        typer.echo(f"{counts.total()} chunks looked at, {counts[moving.MOVED]} moved", err=True)
+    for words in (moving.MOVED, moving.THERE, moving.SMALL, moving.CHANGED, moving.LOST):
+        typer.echo(f"{words}\t{counts[words]} chunks")
+    if counts[moving.CHANGED]:
+        typer.echo("run it again for those that changed", err=True)
+
+
 @projects_cli.command("create")
 def create_project(
     name: str,

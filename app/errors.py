@@ -13,9 +13,16 @@ CrawldockError
 ├── NotFound               no such thing
 ├── TooLarge               the request body is over the limit
 ├── OutOfStep              records do not follow on those that are stored
-├── DatabaseBusy           writers queue for too long; trying again makes sense
+├── Elsewhere              payloads that a transaction needs are in the chunk store: fetch them first
+├── Unavailable            something is away or overloaded; trying again makes sense
+│   ├── DatabaseBusy       writers queue for too long
+│   └── StoreAway          the chunk store does not answer
+│       ├── ObjectLost     it does, and lacks an object that a row names
+│       └── Condemned      objects were written so long ago that they are being removed
 └── DeployFailed           a version could not be built; the message holds the log or traceback
 """
+
+from collections.abc import Sequence
 
 
 class CrawldockError(Exception):
@@ -82,8 +89,37 @@ class OutOfStep(CrawldockError):
     """Records do not follow on those that are stored: somebody else has written some."""
 
 
-class DatabaseBusy(CrawldockError):
-    """Writers queue for too long; trying again makes sense."""
+class Elsewhere(CrawldockError):
+    """Payloads that a transaction needs are in the chunk store: fetch them first.
+
+    Attributes:
+        urls: of the objects.
+
+    """
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        super().__init__("records are in the chunk store")
+        self.urls = urls
+
+
+class Unavailable(CrawldockError):
+    """Something is away or overloaded; trying again makes sense."""
+
+
+class DatabaseBusy(Unavailable):
+    """Writers queue for too long."""
+
+
+class StoreAway(Unavailable):
+    """The chunk store does not answer."""
+
+
+class ObjectLost(StoreAway):
+    """The chunk store answers, and lacks an object that a row names."""
+
+
+class Condemned(StoreAway):
+    """Objects were written so long ago that they are being removed: write them anew."""
 
 
 class DeployFailed(CrawldockError):

@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -106,6 +107,33 @@ class Settings(BaseSettings):
         max_length=10_000,
         description="hosts that webhooks may call, separated by commas, * stands for anything; default: any",
     )
+    chunk_store: str | None = Field(
+        None,
+        max_length=200,
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*|file://(/[^/?#%]+)+)/?$",
+        description="where the records of jobs are kept: s3://BUCKET/PREFIX or file:///FOLDER; "
+        "default: in the database",
+    )
+    aws_access_key_id: str | None = Field(
+        None, validation_alias="AWS_ACCESS_KEY_ID", description="of the S3-compatible server"
+    )
+    aws_secret_access_key: str | None = Field(
+        None, validation_alias="AWS_SECRET_ACCESS_KEY", repr=False, description="of the S3-compatible server"
+    )
+    aws_session_token: str | None = Field(
+        None, validation_alias="AWS_SESSION_TOKEN", repr=False, description="with temporary keys"
+    )
+    aws_region: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
+        description="of the bucket",
+    )
+    aws_endpoint_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        pattern=r"^https?://[^\s@]+$",
+        description="address of an S3-compatible server; default: AWS",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="of the platform's own log"
     )
@@ -125,6 +153,13 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("is not the URL of a broker") from None
         return url
+
+    @field_validator("chunk_store")
+    @classmethod
+    def _usable_store(cls, url: str | None) -> str | None:
+        if url is not None and url.startswith("s3://") and find_spec("obstore") is None:
+            raise ValueError("s3:// needs a library that is not installed: pip install 'crawldock[s3]'")
+        return None if url is None else url.rstrip("/")
 
     @property
     def database(self) -> str:
@@ -147,7 +182,8 @@ class Settings(BaseSettings):
 
 def variable(name: str) -> str:
     """The environment variable that sets the field ``name``."""
-    return name.upper() if name in ("database_url", "redis_url") else f"CRAWLDOCK_{name.upper()}"
+    shared = name in ("database_url", "redis_url") or name.startswith("aws_")
+    return name.upper() if shared else f"CRAWLDOCK_{name.upper()}"
 
 
 @lru_cache
@@ -165,7 +201,7 @@ def settings() -> Settings:
         for problem in error.errors():
             name = str(problem["loc"][0]) if problem["loc"] else "settings"
             # A URL may hold a password: its value is never repeated.
-            value = "" if name.lower().endswith(("_url", "_key")) else f" ({problem['input']!r})"
+            value = "" if name.lower().endswith(("_url", "_key", "_store")) else f" ({problem['input']!r})"
             problems.append(
                 f"{variable(name.lower())}{value}: {problem['msg'].removeprefix('Value error, ')}"
             )

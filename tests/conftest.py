@@ -17,6 +17,7 @@ from app.main import create_app
 from app.models import metadata
 from app.services import apikeys, projects
 from app.settings import settings
+from tests import stores
 from tests.platform import KEY, Platform
 from tests.site import Site
 
@@ -169,6 +170,26 @@ def database(
     db.engine().dispose()
     db.engine.cache_clear()
     settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """An S3-compatible server of this process's own."""
+    with stores.s3_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["database", "file", "s3"])
+def place(
+    request: pytest.FixtureRequest, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> stores.Place:
+    """Where all chunks are kept, once in each kind of place."""
+    if request.param == "s3":
+        place = stores.bucket(request.getfixturevalue("s3"))
+    else:
+        place = stores.folder(tmp_path / "chunks") if request.param == "file" else stores.Place(None)
+    place.use(monkeypatch)
+    return place
 
 
 @pytest.fixture

@@ -94,8 +94,9 @@ def batch(kind: Kind, values: Iterable[Any], first: int = 0, time: int = 1_000_0
 
 
 def append(job: Claimed, *batches: records.Batch, stats: dict[str, Any] | None = None) -> bool:
+    placed = records.placed(batches)
     with db.transaction() as session:
-        return records.append(session, job.id, job.token, batches, stats)
+        return records.append(session, job.id, job.token, placed, stats)
 
 
 def job_with_items(values: Iterable[Any], chunk: int = 3, **fields: Any) -> Claimed:

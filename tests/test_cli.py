@@ -207,3 +207,10 @@ def test_an_api_that_is_alone(env: dict[str, str], api: str) -> None:
     assert ask(7)[0] == 403
     admin = httpx2.get(f"{api}/api/jobs/list.json", params={"project": 8}, auth=(KEY, ""))
     assert admin.status_code == 200
+
+
+def test_moving_chunks(env: dict[str, str], tmp_path: Path) -> None:
+    assert "there is no platform here" in refused(env, "move-chunks")
+    good(env, "migrate")
+    assert good(env, "move-chunks").splitlines()[0] == "moved\t0 chunks"
+    assert "CRAWLDOCK_CHUNK_STORE" in refused(env | {"CRAWLDOCK_CHUNK_STORE": "ftp://x"}, "move-chunks")

@@ -1,6 +1,7 @@
 """Migrations: up, down, up; what they make is what the models say, on both databases."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,6 +14,8 @@ from app.errors import BadSettings
 from app.models import metadata
 from app.services import apikeys
 from app.settings import settings
+from tests import stores
+from tests.factories import job_with_items
 from tests.platform import KEY
 
 
@@ -92,6 +95,17 @@ def test_a_claim_uses_the_queue_index(engine: db.Engine) -> None:
     with engine.connect() as connection:
         plan = "\n".join(str(line) for line in connection.execute(text(f"{explain} {query}")))
     assert "ix_job_queue" in plan
+
+
+def test_no_way_down_while_records_are_elsewhere(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: object
+) -> None:
+    stores.folder(tmp_path / "chunks").use(monkeypatch)
+    job_with_items([1])
+    before = schema(db.engine())
+    with pytest.raises(RuntimeError, match="crawldock move-chunks"):
+        move(db.engine(), "base")
+    assert schema(db.engine()) == before
 
 
 def test_migrating_twice_changes_nothing(database: str) -> None:

@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy.exc import DBAPIError
 
 from app.db import reading, transaction
-from app.errors import OutOfStep
+from app.errors import Condemned, OutOfStep, StoreAway
 from app.models import Kind
 from app.services import records
 from app.services.records import MAX_BYTES, MAX_RECORDS, Batch
@@ -22,6 +22,7 @@ YOUNG_SECONDS, YOUNG_FLUSH_SECONDS = 5.0, 0.1  # people wait for the first lines
 FULL_BYTES = 8 << 20  # with so much waiting for the database, the spider must wait too
 INFO, ERROR = 20, 40
 MESSAGE_LENGTH = 256 << 10  # characters of one log entry
+PATIENCE_SECONDS = 20.0  # with the chunk store away for so long, chunks go into the database
 NO_REASON = "no_reason"  # the outcome when none was told (contract 7.5)
 
 
@@ -61,8 +62,10 @@ class Recorder:
         self._buffers = {kind: _Buffer() for kind in Kind}
         self._stats: dict[str, Any] | None = None
         self._sending: tuple[list[Batch], dict[str, Any] | None] | None = None
+        self._placed = False  # has it been written to where chunks belong?
         self._begun = self._flushed = time.monotonic()
         self._errors = 0  # log entries of level ERROR or above
+        self._store_since: float | None = None  # since when the chunk store has been away
         self.outcome: str | None = None  # of the FIN message
         self.lost = False  # the job is not ours any more: nothing can be written
 
@@ -139,6 +142,7 @@ class Recorder:
         """Write everything; False: the database did not take it, and it is kept.
 
         1. What is sent is frozen first: a retry sends the very same chunks, whatever has come since.
+           What the chunk store has taken it has: only when that is being removed is it written anew.
         2. When a commit's answer was lost, the retry is out of step with its own rows; then it was stored.
         3. When somebody else has written records of this job, ours follow after theirs.
         """
@@ -146,11 +150,29 @@ class Recorder:
         while not self.lost and (self._sending or self._freeze()):
             assert self._sending is not None
             try:
+                self._place()
                 self._send(*self._sending)
-            except DBAPIError as error:
-                log.warning("job row %s: records not stored yet: %s", self._job_id, type(error.orig).__name__)
+            except (DBAPIError, StoreAway) as error:
+                what = type(error.orig if isinstance(error, DBAPIError) else error).__name__
+                log.warning("job row %s: records not stored yet: %s", self._job_id, what)
                 return False
         return True
+
+    def _place(self) -> None:
+        """Bring what was frozen to where chunks belong, once."""
+        assert self._sending is not None
+        batches, stats = self._sending
+        if self._placed:
+            return
+        now = time.monotonic()
+        try:
+            batches = records.placed(batches)
+            self._store_since = None
+        except StoreAway:
+            self._store_since = self._store_since or now
+            if now - self._store_since < PATIENCE_SECONDS:
+                raise
+        self._sending, self._placed = (batches, stats), True
 
     def _send(self, batches: list[Batch], stats: dict[str, Any] | None) -> None:
         try:
@@ -159,6 +181,8 @@ class Recorder:
             self._sending = None
         except OutOfStep:
             self._step_back_in(batches, stats)
+        except Condemned:
+            self._placed = False
 
     def _step_back_in(self, batches: list[Batch], stats: dict[str, Any] | None) -> None:
         with reading() as session:
@@ -190,7 +214,7 @@ class Recorder:
                 buffer.first += len(buffer.lines)
                 buffer.clear()
         if batches or self._stats is not None:
-            self._sending, self._stats = (batches, self._stats), None
+            self._sending, self._stats, self._placed = (batches, self._stats), None, False
             return True
         return False
 

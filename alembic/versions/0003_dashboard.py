@@ -159,8 +159,25 @@ def upgrade() -> None:
     op.add_column("worker", sa.Column("version", sa.String(50), nullable=True))
     op.add_column("worker", sa.Column("drain_time", sa.BigInteger(), nullable=True))
 
+    # Neither database copies the table for it: it may hold a hundred million rows.
+    op.add_column("chunk", sa.Column("object_url", sa.Text(), nullable=True))
+    op.create_table(
+        "stray_object",
+        sa.Column("url", sa.String(255), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("condemned", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("url", name=op.f("pk_stray_object")),
+    )
+    op.create_index(op.f("ix_stray_object_time"), "stray_object", ["time"])
+
 
 def downgrade() -> None:
+    elsewhere = sa.text("SELECT 1 FROM chunk WHERE object_url IS NOT NULL LIMIT 1")
+    if op.get_bind().execute(elsewhere).first() is not None:
+        raise RuntimeError("records are in the chunk store: unset CRAWLDOCK_CHUNK_STORE, `crawldock move-chunks`")
+    op.drop_table("stray_object")
+    op.drop_column("chunk", "object_url")
+
     op.drop_column("worker", "drain_time")
     op.drop_column("worker", "version")
     op.drop_column("worker", "started_time")

@@ -174,10 +174,11 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 
 def xml(blocks: Iterable[Block]) -> Iterator[bytes]:
     """XML with the data types of XML-RPC: one ``<value>`` a record."""
-    yield b'<?xml version="1.0" encoding="UTF-8"?>\n<values>\n'
+    opening = '<?xml version="1.0" encoding="UTF-8"?>\n<values>\n'
     for block in blocks:
-        yield "".join(f"{_xml(orjson.loads(line))}\n" for line in block.lines).encode()
-    yield b"</values>\n"
+        yield (opening + "".join(f"{_xml(orjson.loads(line))}\n" for line in block.lines)).encode()
+        opening = ""
+    yield f"{opening}</values>\n".encode()
 
 
 def _xml(value: Any) -> str:

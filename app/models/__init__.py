@@ -9,7 +9,7 @@ from app.models.job import Job, JobState, JobTag
 from app.models.login import Login
 from app.models.periodic import Missed, Overlap, PeriodicJob, PeriodicRun, RunState
 from app.models.project import Activity, Comment, Project, ProjectSetting, Report, Spider
-from app.models.record import Chunk, Kind
+from app.models.record import Chunk, Kind, StrayObject
 from app.models.version import ProjectEgg, Version, VersionFile, VersionState
 from app.models.webhook import Delivery, DeliveryState, Webhook
 from app.models.worker import Worker
@@ -44,6 +44,7 @@ __all__ = [
     "Report",
     "RunState",
     "Spider",
+    "StrayObject",
     "Version",
     "VersionFile",
     "VersionState",

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, LargeBinary
+from sqlalchemy import BigInteger, Index, LargeBinary, Text
 from sqlmodel import Field
 
 from app.models.base import BigKey, Json, Table
@@ -35,4 +35,19 @@ class Chunk(Table, table=True):
     # What `stats` adds up (contract 6.16-6.18); NULL in chunks of the first release.
     counts: dict[str, int] | None = Field(default=None, sa_type=Json)
     input_bytes: int | None = Field(default=None, sa_type=BigInteger)
-    data: bytes = Field(sa_type=LargeBinary)
+    data: bytes = Field(sa_type=LargeBinary)  # empty when an object of the chunk store has it
+    object_url: str | None = Field(default=None, sa_type=Text)  # of that object
+
+
+class StrayObject(Table, table=True):
+    """An object of the chunk store that no row names, yet or any more; ``services.payloads`` says why.
+
+    It may also not exist, when its writer died before writing it.
+    """
+
+    __tablename__ = "stray_object"
+    __table_args__ = (Index(None, "time"),)
+
+    url: str = Field(primary_key=True, max_length=255)
+    time: int = Field(sa_type=BigInteger)  # ms, when it was noted
+    condemned: bool = False  # it is being removed: no row may name it any more

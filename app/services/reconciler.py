@@ -10,8 +10,21 @@ from sqlmodel import col
 
 from app import broker
 from app.db import now_ms, reading, transaction
+from app.errors import StoreAway
 from app.models import Job, JobState
-from app.services import collections, deliveries, firing, frontier, jobs, logins, records, versions, workers
+from app.services import (
+    collections,
+    compaction,
+    deliveries,
+    firing,
+    frontier,
+    jobs,
+    logins,
+    payloads,
+    records,
+    versions,
+    workers,
+)
 from app.services.transitions import hold, move
 
 log = logging.getLogger(__name__)
@@ -19,7 +32,8 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 5.0  # a longer wait for the database means that others waited too
 MOST_WAKES = 1000  # messages of one sweep
 PURGE_AFTER_MS = 60_000  # readers of a job that was just deleted may finish
-BATCH = 20  # jobs whose records are merged or removed in one transaction
+BATCH = 20  # jobs whose records are merged or removed at once
+COMPACT_SECONDS = 5.0  # merging may go through the chunk store, and silent owners must not wait for it
 PARTS = 10  # of deleted collections and slots that one call removes, each in a transaction of its own
 DAY_MS = 86_400_000
 
@@ -67,10 +81,13 @@ def tidy(retention_days: int) -> bool:
         more |= _purge(session)
         workers.forget_dead(session)
         logins.forget_expired(session)
-    with transaction() as session:
-        more |= _compact(session)
     for purge_some in (collections.purge_some, frontier.purge_some, deliveries.purge_some):
         more |= _purge_parts(purge_some)
+    more |= payloads.sweep()
+    try:
+        more |= _compact()
+    except StoreAway:
+        log.warning("chunks are not merged now: the chunk store does not answer")
     return more
 
 
@@ -108,15 +125,11 @@ def _purge(session: Session) -> bool:
     return len(ids) == BATCH
 
 
-def _compact(session: Session) -> bool:
-    ids = list(
-        session.scalars(
+def _compact() -> bool:
+    until = time.monotonic() + COMPACT_SECONDS
+    with reading() as session:
+        ids = session.scalars(
             select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, ~col(Job.compacted)).limit(BATCH)
-        )
-    )
-    for job_id in ids:
-        if job_id is not None:
-            records.compact(session, job_id)
-    if ids:
-        session.execute(update(Job).where(col(Job.id).in_(ids)).values(compacted=True))
-    return len(ids) == BATCH
+        ).all()
+    done = all(compaction.compact(job_id, until) for job_id in ids if job_id is not None)
+    return not done or len(ids) == BATCH

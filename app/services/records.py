@@ -1,7 +1,7 @@
 """Items, log entries, requests and samples of a job: append, upload, read, count, purge."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -12,11 +12,12 @@ from sqlalchemy import and_, case, delete, insert, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app import chunks
+from app import chunks, store
 from app.db import AnyRow, execute, now_ms, reading
-from app.errors import OutOfStep
+from app.errors import Elsewhere, OutOfStep
 from app.keys import LARGEST
 from app.models import Chunk, Job, JobState, Kind
+from app.services import payloads
 
 MAX_RECORDS = 1000  # in one chunk
 MAX_BYTES = 1 << 20  # of a chunk before compression, unless one record alone is larger
@@ -41,6 +42,7 @@ class Batch:
     counts: dict[str, int]  # what `stats` adds up
     input_bytes: int
     data: bytes
+    object_url: str | None = None  # where the data are, when not in the row
 
     @property
     def stop(self) -> int:
@@ -141,8 +143,7 @@ def append(
     samples = next((batch for batch in batches if batch.kind == Kind.SAMPLES), None)
     if samples is not None and _end(session, job_id, Kind.SAMPLES)[0] != samples.first:
         raise _out_of_step(job_id)
-    if batches:
-        session.execute(insert(Chunk), [_row(job_id, batch) for batch in batches])
+    add(session, job_id, batches)
     return True
 
 
@@ -153,16 +154,47 @@ def _out_of_step(job_id: int) -> OutOfStep:
 def has(session: Session, job_id: int, batches: Sequence[Batch]) -> bool:
     """Are these very batches stored already? Then the answer to an earlier ``append`` was lost."""
     for batch in batches:
-        stored = select(col(Chunk.data)).where(
-            col(Chunk.job_id) == job_id, col(Chunk.kind) == batch.kind, col(Chunk.first) == batch.first
+        stored = select(col(Chunk.data), col(Chunk.object_url)).where(
+            of(job_id, batch.kind), col(Chunk.first) == batch.first
         )
-        if session.scalar(stored) != batch.data:
+        row = _row(job_id, batch)
+        if session.execute(stored).one_or_none() != (row["data"], row["object_url"]):
             return False
     return bool(batches)
 
 
+def placed(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches, with their data where new ones belong. Slow, so never inside a transaction.
+
+    Raises:
+        StoreAway: the chunk store did not take them.
+
+    """
+    urls = payloads.place([batch.data for batch in batches])
+    return [replace(batch, object_url=url) for batch, url in zip(batches, urls, strict=True)]
+
+
+def add(session: Session, job_id: int, batches: Sequence[Batch]) -> None:
+    """Insert the rows of batches.
+
+    Raises:
+        Condemned: objects among them may be gone; the transaction must not be committed.
+
+    """
+    if batches:
+        payloads.claim(session, [batch.object_url for batch in batches])
+        session.execute(insert(Chunk), [_row(job_id, batch) for batch in batches])
+
+
 def _row(job_id: int, batch: Batch) -> dict[str, Any]:
-    return {"job_id": job_id, **vars(batch)}
+    columns = {"job_id": job_id, **vars(batch)}
+    return columns if batch.object_url is None else {**columns, "data": b""}
+
+
+def cut_out(session: Session, chosen: Any) -> None:
+    """Remove chunks."""
+    gone = session.scalars(delete(Chunk).where(chosen).returning(col(Chunk.object_url)))
+    payloads.strayed(session, gone.all())
 
 
 def upload(
@@ -173,6 +205,7 @@ def upload(
     batches: Iterable[Batch],
     count: int,
     token: str | None,
+    fetched: Mapping[str, bytes] | None = None,
 ) -> bool:
     """Store records at ``start``, in place of those that are there (contract 6.16): a retry changes nothing.
 
@@ -181,6 +214,7 @@ def upload(
         batches: their ``first`` counts from 0, their times are set here.
         count: how many records they hold.
         token: of the job when it writes itself; None: somebody with a key.
+        fetched: payloads from the chunk store by their URLs, see Elsewhere.
 
     1. The guarded UPDATE holds the row until commit: writers of one job take turns, and a job that has
        ended or was deleted meanwhile takes nothing.
@@ -188,6 +222,10 @@ def upload(
     3. What the upload covers is removed, and put back what it covers only in part.
 
     Returns: False when there is nothing to write to: a deleted job, or one that does not run under the token.
+
+    Raises:
+        Elsewhere: roll back, fetch these payloads, and try again.
+        Condemned: as ``add``.
 
     """
     writable = [col(Job.id) == job_id, col(Job.state) != JobState.DELETED]
@@ -200,20 +238,13 @@ def upload(
     end, last_time = _end(session, job_id, kind)
     start = end if start is None else start
     moment = max(now, last_time + 1)
-    kept, errors = _cut(session, job_id, kind, start, start + count)
+    kept, errors = _cut(session, job_id, kind, start, start + count, fetched or {})
     new = (
-        replace(
-            batch,
-            first=start + batch.first,
-            first_time=moment,
-            last_time=moment,
-            data=chunks.retimed(batch.data, [moment] * batch.count),
-        )
-        for batch in batches
+        replace(batch, first=start + batch.first, first_time=moment, last_time=moment) for batch in batches
     )
     parts = iter((*kept, *new)) if kept else new
     while some := list(islice(parts, AT_ONCE)):
-        session.execute(insert(Chunk), [_row(job_id, batch) for batch in some])
+        add(session, job_id, some)
         errors += sum(batch.errors for batch in some)
     if kind in COUNTERS:
         counter = getattr(Job, COUNTERS[kind])
@@ -226,7 +257,8 @@ def upload(
     return True
 
 
-def _of(job_id: int, kind: Kind) -> Any:
+def of(job_id: int, kind: Kind) -> Any:
+    """The chunks of a kind."""
     return and_(col(Chunk.job_id) == job_id, col(Chunk.kind) == kind)
 
 
@@ -234,7 +266,7 @@ def _end(session: Session, job_id: int, kind: Kind) -> tuple[int, int]:
     """The index after the last record, and its receive time."""
     last = session.execute(
         select((col(Chunk.first) + col(Chunk.count)).label("stop"), col(Chunk.last_time))
-        .where(_of(job_id, kind))
+        .where(of(job_id, kind))
         .order_by(col(Chunk.first).desc())
         .limit(1)
     ).one_or_none()
@@ -245,27 +277,56 @@ def _overlapping(job_id: int, kind: Kind, start: int, stop: int) -> Any:
     """The chunks that hold any of ``start`` … ``stop - 1``."""
     # No chunk is longer than MAX_RECORDS: this bound lets the primary key find them.
     near = col(Chunk.first).between(start - MAX_RECORDS + 1, stop - 1)
-    return and_(_of(job_id, kind), near, col(Chunk.first) + col(Chunk.count) > start)
+    return and_(of(job_id, kind), near, col(Chunk.first) + col(Chunk.count) > start)
 
 
-def _cut(session: Session, job_id: int, kind: Kind, start: int, stop: int) -> tuple[list[Batch], int]:
+def _cut(
+    session: Session, job_id: int, kind: Kind, start: int, stop: int, fetched: Mapping[str, bytes]
+) -> tuple[list[Batch], int]:
     """Remove the chunks of a range; returns what they hold outside of it, and minus the errors removed."""
     covered = _overlapping(job_id, kind, start, stop)
     edges = session.execute(
-        select(col(Chunk.first), col(Chunk.data)).where(
+        select(*PAYLOAD).where(
             covered, (col(Chunk.first) < start) | (col(Chunk.first) + col(Chunk.count) > stop)
         )
     ).all()
+    if absent := [row.object_url for row in edges if row.object_url and row.object_url not in fetched]:
+        raise Elsewhere(absent)
     kept = []
-    for first, data in edges:
-        times, lines = chunks.times(data), chunks.lines(data)
-        for low, high in ((0, start - first), (stop - first, len(lines))):
+    for row in edges:
+        data = fetched[row.object_url] if row.object_url else row.data
+        times, lines = times_of(row, data), chunks.lines(data)
+        for low, high in ((0, start - row.first), (stop - row.first, len(lines))):
             if (low := max(low, 0)) < (high := min(high, len(lines))):
-                kept.append(pack(kind, first + low, times[low:high], lines[low:high]))
+                kept.append(pack(kind, row.first + low, times[low:high], lines[low:high]))
     counts = session.scalars(select(col(Chunk.counts)).where(covered)) if kind == Kind.LOGS else ()
     errors = sum(_errors(each) for each in counts if each)
-    session.execute(delete(Chunk).where(covered))
+    cut_out(session, covered)
     return kept, -errors
+
+
+# What a chunk's records are read from.
+PAYLOAD: Sequence[Any] = (
+    *(getattr(Chunk, name) for name in ("first", "first_time", "last_time", "data", "object_url")),
+    col(Chunk.count).label("number"),
+)
+
+
+def payload(row: AnyRow) -> bytes:
+    """The records of a row of ``PAYLOAD``. May be slow, so never inside a transaction.
+
+    Raises:
+        StoreAway: the chunk store did not give them.
+
+    """
+    return row.data if row.object_url is None else store.read(row.object_url)
+
+
+def times_of(row: AnyRow, data: bytes) -> list[int]:
+    """When each record was received, ms; an upload's have one time, which only its row knows."""
+    if row.first_time == row.last_time:
+        return [row.first_time] * row.number
+    return chunks.times(data)
 
 
 def total(session: Session, job_id: int, kind: Kind) -> int:
@@ -280,9 +341,10 @@ def stats(session: Session, job_id: int, kind: Kind) -> tuple[dict[str, int], in
     counts: Counter[str] = Counter()
     size = number = 0
     columns = (col(Chunk.first), col(Chunk.count), col(Chunk.counts), col(Chunk.input_bytes))
-    for first, count, fields, bytes_ in session.execute(select(*columns).where(_of(job_id, kind))):
+    for first, count, fields, bytes_ in session.execute(select(*columns).where(of(job_id, kind))):
         if fields is None:  # stored by the first release
-            chunk = select(col(Chunk.data)).where(_of(job_id, kind), col(Chunk.first) == first)
+            # In its row: whatever brings a payload elsewhere, counts it.
+            chunk = select(col(Chunk.data)).where(of(job_id, kind), col(Chunk.first) == first)
             lines = chunks.lines(session.scalars(chunk).one())
             fields, bytes_ = measure(kind, [orjson.loads(line) for line in lines])  # noqa: PLW2901
         counts.update(fields)
@@ -314,6 +376,9 @@ def read(
     slowly holds nothing. Each is looked up by the position reached, never by a remembered list: chunks
     may be merged or purged meanwhile.
 
+    Raises:
+        StoreAway: the chunk store did not give one.
+
     """
     stop = min(stop, LARGEST)
     while start < stop:
@@ -322,55 +387,20 @@ def read(
             wanted &= col(Chunk.last_time) >= since
         with reading() as session:
             row = session.execute(
-                select(col(Chunk.first), col(Chunk.count), col(Chunk.data))
-                .where(wanted)
-                .order_by(col(Chunk.first))
-                .limit(1)
+                select(*PAYLOAD).where(wanted).order_by(col(Chunk.first)).limit(1)
             ).one_or_none()
         if row is None:
             return
-        low, high = max(start - row.first, 0), min(stop - row.first, row[1])
-        lines = chunks.lines(row.data)[low:high]
-        moments = chunks.times(row.data)[low:high] if times else []
-        yield Block(range(row.first + low, row.first + high), lines, moments)
-        start = row.first + row[1]
-
-
-def compact(session: Session, job_id: int) -> None:
-    """Merge the neighbouring small chunks of a finished job, as a slow spider leaves them."""
-    for kind in Kind:
-        rows = session.execute(
-            select(col(Chunk.first), col(Chunk.count), col(Chunk.size))
-            .where(_of(job_id, kind))
-            .order_by(col(Chunk.first))
-        ).all()
-        group: list[AnyRow] = []
-        for row in rows:
-            if group and (
-                sum(each[1] for each in group) + row[1] > MAX_RECORDS
-                or sum(each.size for each in group) + row.size > MAX_BYTES
-                or group[-1].first + group[-1][1] != row.first
-            ):
-                _merge(session, job_id, kind, group)
-                group = []
-            group.append(row)
-        _merge(session, job_id, kind, group)
-
-
-def _merge(session: Session, job_id: int, kind: Kind, group: Sequence[AnyRow]) -> None:
-    if len(group) < 2:
-        return
-    these = and_(_of(job_id, kind), col(Chunk.first).between(group[0].first, group[-1].first))
-    data = session.scalars(select(col(Chunk.data)).where(these).order_by(col(Chunk.first))).all()
-    times = [time for chunk in data for time in chunks.times(chunk)]
-    lines = [line for chunk in data for line in chunks.lines(chunk)]
-    session.execute(delete(Chunk).where(these))
-    session.execute(insert(Chunk), [_row(job_id, pack(kind, group[0].first, times, lines))])
+        data = payload(row)
+        low, high = max(start - row.first, 0), min(stop - row.first, row.number)
+        moments = times_of(row, data)[low:high] if times else []
+        yield Block(range(row.first + low, row.first + high), chunks.lines(data)[low:high], moments)
+        start = row.first + row.number
 
 
 def purge(session: Session, job_ids: Sequence[int]) -> None:
     """Remove all records of jobs."""
-    session.execute(delete(Chunk).where(col(Chunk.job_id).in_(job_ids)))
+    cut_out(session, col(Chunk.job_id).in_(job_ids))
 
 
 def purge_some(session: Session, job_id: int, limit: int = 500) -> bool:
@@ -379,5 +409,5 @@ def purge_some(session: Session, job_id: int, limit: int = 500) -> bool:
     keys = session.execute(some).all()
     for kind in {key.kind for key in keys}:
         firsts = [key.first for key in keys if key.kind == kind]
-        session.execute(delete(Chunk).where(_of(job_id, kind), col(Chunk.first).in_(firsts)))
+        cut_out(session, of(job_id, kind) & col(Chunk.first).in_(firsts))
     return len(keys) == limit

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from app import db
-from app.errors import OutOfStep
+from app import db, store
+from app.errors import Elsewhere, OutOfStep
 from app.models import Chunk, Kind
 from app.services import records
+from app.services.compaction import compact
 from app.services.jobs import Claimed
 from tests.factories import (
     append,
@@ -21,8 +22,9 @@ from tests.factories import (
     row,
     running_job,
 )
+from tests.stores import Place
 
-pytestmark = pytest.mark.usefixtures("database", "sent")
+pytestmark = pytest.mark.usefixtures("place", "sent")
 
 
 def read(job_id: int, start: int = 0, stop: int = 10_000, kind: Kind = Kind.ITEMS) -> list[bytes]:
@@ -42,13 +44,13 @@ def upload(
     kind: Kind = Kind.ITEMS,
     token: str | None = None,
 ) -> bool:
-    with db.transaction() as session:
-        return records.upload(session, job.id, kind, start, [batch(kind, values)], len(values), token)
-
-
-def compact(job_id: int) -> None:
-    with db.transaction() as session:
-        records.compact(session, job_id)
+    batches, fetched = records.placed([batch(kind, values)]), dict[str, bytes]()
+    while True:
+        try:
+            with db.transaction() as session:
+                return records.upload(session, job.id, kind, start, batches, len(values), token, fetched)
+        except Elsewhere as parts:
+            fetched.update((url, store.read(url)) for url in parts.urls)
 
 
 def test_each_kind_is_counted() -> None:
@@ -81,13 +83,15 @@ def test_a_stranger_and_an_owner_of_old_write_nothing() -> None:
 
 def test_the_same_records_twice_are_out_of_step() -> None:
     job = running_job()
-    append(job, batch(Kind.ITEMS, [1]))
+    batches, others = (records.placed([batch(Kind.ITEMS, [n])]) for n in (1, 2))
+    with db.transaction() as session:
+        assert records.append(session, job.id, job.token, batches, None)
     with pytest.raises(OutOfStep):
         append(job, batch(Kind.ITEMS, [1]))
     assert read(job.id) == [b"1"]
     with db.reading() as session:
-        assert records.has(session, job.id, [batch(Kind.ITEMS, [1])])
-        assert not records.has(session, job.id, [batch(Kind.ITEMS, [2])])
+        assert records.has(session, job.id, batches)
+        assert not records.has(session, job.id, others)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,8 @@ def test_the_longest_chunk_is_found_from_its_last_record() -> None:
 def test_small_chunks_become_one() -> None:
     job = job_with_items(range(10), chunk=3)
     append(job, batch(Kind.LOGS, [{}]))
-    compact(job.id)
+    finish(job)
+    assert compact(job.id) and row(job.key).compacted
     assert chunks_of(job.id) == [("items", 0, 10), ("logs", 0, 1)]
     assert read(job.id) == [b"%d" % n for n in range(10)]
     blocks = list(records.read(job.id, Kind.ITEMS, 0, 10, times=True))
@@ -131,6 +136,7 @@ def test_small_chunks_become_one() -> None:
 def test_merged_chunks_stay_under_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_RECORDS", 7)
     job = job_with_items(range(20), chunk=3)
+    finish(job)
     compact(job.id)
     assert [count for _, _, count in chunks_of(job.id)] == [6, 6, 6, 2]
     monkeypatch.setattr(records, "MAX_RECORDS", 1000)
@@ -143,6 +149,7 @@ def test_a_gap_is_not_closed() -> None:
     job = running_job()
     for first in (0, 2, 7, 9):
         upload(job, [first, first + 1], first)
+    finish(job)
     compact(job.id)
     assert chunks_of(job.id) == [("items", 0, 4), ("items", 7, 4)]
     assert read(job.id, 3, 8) == [b"3", b"7"]
@@ -150,6 +157,7 @@ def test_a_gap_is_not_closed() -> None:
 
 def test_merging_while_somebody_reads_loses_and_doubles_nothing() -> None:
     job = job_with_items(range(10), chunk=2)
+    finish(job)
     reading = records.read(job.id, Kind.ITEMS, 0, 10)
     seen = [*next(reading).lines, *next(reading).lines]
     compact(job.id)
@@ -248,7 +256,8 @@ def test_stats_add_up_over_chunks() -> None:
     ]
 
 
-def test_stats_of_chunks_of_the_first_release_are_counted_now() -> None:
+def test_stats_of_chunks_of_the_first_release_are_counted_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    Place(None).use(monkeypatch)
     job = job_with_items([{"x": 1}, {"x": 2}])
     with db.transaction() as session:
         session.query(Chunk).update({"counts": None, "input_bytes": None})

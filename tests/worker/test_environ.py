@@ -12,7 +12,11 @@ from app.services.jobs import Claimed
 from app.settings import settings
 from worker import environ
 
-SECRETS = {"DATABASE_URL": "postgresql://u:dbsecret@h/d", "REDIS_URL": "redis://:brokersecret@h"}
+SECRETS = {
+    "DATABASE_URL": "postgresql://u:dbsecret@h/d",
+    "REDIS_URL": "redis://:brokersecret@h",
+    "AWS_SECRET_ACCESS_KEY": "s3secret",
+}
 
 
 @pytest.fixture(autouse=True)

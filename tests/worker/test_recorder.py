@@ -1,14 +1,18 @@
 """Records on their way to the database: complete, in order, once, whatever the database does meanwhile."""
 
+from pathlib import Path
+
 import orjson
 import pytest
 from sqlalchemy import text
 
 from app import db
-from app.models import Job, Kind
-from app.services import jobs, records
+from app.models import Job, Kind, StrayObject
+from app.services import jobs, payloads, records
 from app.services.jobs import Claimed, NewJob
 from app.services.records import MAX_BYTES, MAX_RECORDS
+from tests import stores
+from tests.stores import Place
 from worker import fifo
 from worker.recorder import FULL_BYTES, Recorder
 
@@ -220,4 +224,83 @@ def test_samples_follow_those_that_the_spider_has_written(job: Claimed, recorder
     take(recorder, b'ITM {"n":0}')
     recorder.sample(7)
     assert recorder.flush() and len(stored(job, Kind.SAMPLES)) == 2
+
+
+def strays() -> int:
+    with db.reading() as session:
+        return session.query(StrayObject).count()
+
+
+@pytest.fixture
+def folder(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A chunk store, where all chunks belong."""
+    place = stores.folder(tmp_path / "chunks")
+    place.use(monkeypatch)
+    return place
+
+
+def test_chunks_go_into_the_store(folder: Place, job: Claimed, recorder: Recorder) -> None:
+    take(recorder, b'ITM {"n":0}', b'LOG {"level":40,"message":"a"}')
+    assert recorder.flush() and len(folder.objects()) == 2 and strays() == 0
+    assert stored(job, Kind.ITEMS) == [{"n": 0}] and log_of(job) == [(40, "a")]
+
+
+def test_while_the_store_is_away_records_are_kept(
+    folder: Place, job: Claimed, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(recorder, b'ITM {"n":0}')
+    with folder.away(monkeypatch):
+        assert not recorder.flush() and not recorder.flush()
+        take(recorder, b'ITM {"n":1}')
+    assert recorder.flush() and stored(job, Kind.ITEMS) == [{"n": 0}, {"n": 1}]
+    assert len(folder.objects()) == 2
+
+
+def test_when_the_store_stays_away_the_database_takes_them(
+    folder: Place, job: Claimed, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(recorder, b'ITM {"n":0}')
+    with folder.away(monkeypatch):
+        assert not recorder.flush()
+        monkeypatch.setattr("worker.recorder.PATIENCE_SECONDS", 0)
+        assert recorder.flush() and stored(job, Kind.ITEMS) == [{"n": 0}]
+    take(recorder, b'ITM {"n":1}')
+    assert recorder.flush() and len(folder.objects()) == 1
+    assert stored(job, Kind.ITEMS) == [{"n": 0}, {"n": 1}]
+
+
+def test_while_the_database_is_away_the_store_is_written_once(
+    folder: Place, job: Claimed, recorder: Recorder
+) -> None:
+    take(recorder, b'ITM {"n":0}')
+    rename("chunk", "away")
+    assert not recorder.flush() and not recorder.flush()
+    rename("away", "chunk")
+    assert recorder.flush() and len(folder.objects()) == 1 and strays() == 0
+    assert stored(job, Kind.ITEMS) == [{"n": 0}]
+
+
+def test_what_was_swept_meanwhile_is_written_anew(folder: Place, job: Claimed, recorder: Recorder) -> None:
+    take(recorder, b'ITM {"n":0}')
+    rename("chunk", "away")
+    assert not recorder.flush()
+    with db.transaction() as session:
+        session.query(StrayObject).update({"time": 5})
+    payloads.sweep()
+    assert folder.objects() == set()
+    rename("away", "chunk")
+    assert recorder.flush() and stored(job, Kind.ITEMS) == [{"n": 0}]
+
+
+def test_a_lost_answer_is_recognised_in_the_store_too(
+    folder: Place, job: Claimed, recorder: Recorder
+) -> None:
+    take(recorder, b'ITM {"n":0}')
+    rename("chunk", "away")
+    assert not recorder.flush()
+    rename("away", "chunk")
+    assert recorder._sending
+    with db.transaction() as session:
+        assert records.append(session, job.id, job.token, *recorder._sending)
+    assert recorder.flush() and len(folder.objects()) == 1
     assert stored(job, Kind.ITEMS) == [{"n": 0}]

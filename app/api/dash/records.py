@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 
 from app.api import formats
 from app.api.dash.wire import COUNT, JSON_CAP, OFFSET, PROJECT, Call, enter, paging
 from app.api.params import Param, Params, describe
+from app.api.streams import Stream
 from app.db import reading
 from app.errors import BadParameter, NotFound
 from app.keys import JobKey
@@ -112,28 +113,28 @@ def _items(call: Call, cap: int | None = None) -> tuple[Iterable[records.Block],
 
 
 @router.get("/items.jl", openapi_extra=describe(*ITEMS))
-def items_jl(call: Call) -> StreamingResponse:
+def items_jl(call: Call) -> Response:
     """Items as JSON lines, all of them unless `count` says otherwise."""
     blocks, _ = _items(call)
-    return StreamingResponse(formats.jl(blocks), media_type=formats.JL)
+    return Stream(formats.jl(blocks), formats.JL)
 
 
 @router.get("/items.json", openapi_extra=describe(*ITEMS))
-def items_json(call: Call) -> StreamingResponse:
+def items_json(call: Call) -> Response:
     """Items as one JSON array; at most 1,000, and 100 without `count`."""
     blocks, _ = _items(call, JSON_CAP)
-    return StreamingResponse(formats.json_array(blocks), media_type=formats.JSON)
+    return Stream(formats.json_array(blocks), formats.JSON)
 
 
 @router.get("/items.csv", openapi_extra=describe(*ITEMS, *CSV))
-def items_csv(call: Call) -> StreamingResponse:
+def items_csv(call: Call) -> Response:
     """Items as CSV, all of them unless `count` says otherwise."""
     blocks, params = _items(call)
     fields = [name for name in params.text("fields", length=LINE_LENGTH).split(",") if name]
     headers = params.text("include_headers").lower()
     if headers not in ("0", "1", "y", "n"):
         raise BadParameter(f"invalid value for include_headers: {headers}")
-    return StreamingResponse(formats.csv_rows(blocks, fields, headers in ("1", "y")), media_type=formats.CSV)
+    return Stream(formats.csv_rows(blocks, fields, headers in ("1", "y")), formats.CSV)
 
 
 @router.get("/items.xml", openapi_extra=describe(*ITEMS))
@@ -188,19 +189,19 @@ def _lines(entries: Iterator[dict[str, Any]], text: bool) -> Iterator[bytes]:
 
 
 @router.get("/log.jl", openapi_extra=describe(*LOG))
-def log_jl(call: Call) -> StreamingResponse:
+def log_jl(call: Call) -> Response:
     """Log entries as JSON lines: `logLevel`, `message`, `time`."""
-    return StreamingResponse(_lines(_log(call), text=False), media_type=formats.JL)
+    return Stream(_lines(_log(call), text=False), formats.JL)
 
 
 @router.get("/log.txt", openapi_extra=describe(*LOG))
-def log_txt(call: Call) -> StreamingResponse:
+def log_txt(call: Call) -> Response:
     """Log entries as text: time (UTC), level and message."""
-    return StreamingResponse(_lines(_log(call), text=True), media_type=formats.TEXT)
+    return Stream(_lines(_log(call), text=True), formats.TEXT)
 
 
 @router.get("/log.json", openapi_extra=describe(*LOG))
-def log_json(call: Call) -> StreamingResponse:
+def log_json(call: Call) -> Response:
     """Log entries as one JSON array; at most 1,000, and 100 without `count`."""
     entries = [_shown(entry) for entry in _log(call, JSON_CAP)]
-    return StreamingResponse(iter([b"[" + b",".join(entries) + b"]"]), media_type=formats.JSON)
+    return Stream(iter([b"[" + b",".join(entries) + b"]"]), formats.JSON)

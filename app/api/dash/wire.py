@@ -19,7 +19,6 @@ from app.db import reading
 from app.errors import (
     BadParameter,
     CrawldockError,
-    DatabaseBusy,
     DeployFailed,
     NoAccess,
     NotAuthenticated,
@@ -27,6 +26,7 @@ from app.errors import (
     NotYours,
     Refused,
     TooLarge,
+    Unavailable,
 )
 from app.keys import number
 
@@ -52,7 +52,7 @@ STATUSES: tuple[tuple[type[CrawldockError], int, str], ...] = (
     (Refused, 400, "error"),
     (TooLarge, 413, "badrequest"),
     (NotFound, 404, "error"),
-    (DatabaseBusy, 503, "error"),
+    (Unavailable, 503, "error"),
 )
 
 

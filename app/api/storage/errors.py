@@ -12,13 +12,13 @@ from app.api.storage.wire import HINT, TEXT, raw_path
 from app.errors import (
     BadParameter,
     CrawldockError,
-    DatabaseBusy,
     NoAccess,
     NotAuthenticated,
     NotFound,
     NotYours,
     Refused,
     TooLarge,
+    Unavailable,
 )
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ STATUSES: tuple[tuple[type[CrawldockError], int, str], ...] = (
     (Refused, 400, "Bad Request"),
     (TooLarge, 413, "Request Entity Too Large"),
     (NotFound, 404, "Not Found"),
-    (DatabaseBusy, 503, "Service Unavailable"),
+    (Unavailable, 503, "Service Unavailable"),
 )
 
 

@@ -9,17 +9,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app import jsonlines
+from app import jsonlines, store
 from app.api.storage.wire import Call, empty, enter_job
 from app.auth import JobPrincipal
 from app.db import now_ms, reading, transaction
-from app.errors import BadParameter, NotAuthenticated, NotFound
+from app.errors import BadParameter, Elsewhere, NotAuthenticated, NotFound
 from app.keys import LARGEST, JobKey
 from app.models import Kind
 from app.services import jobs, records
 from app.services.records import MAX_BYTES, MAX_RECORDS, Batch
 
 SPOOL = 8 << 20  # bytes of packed chunks that wait in memory
+PLACED = 8  # chunks in memory on their way to the chunk store
 LATEST = 1 << 47  # ms: the year 6429
 
 
@@ -59,6 +60,17 @@ class Spool:
             self._batches.append((replace(batch, data=b""), len(batch.data)))
             self._lines, self._values, self._size = [], [], 0
 
+    def place(self) -> None:
+        """Bring what was packed to where chunks belong."""
+        self._file.seek(0)
+        for start in range(0, len(self._batches), PLACED):
+            some = self._batches[start : start + PLACED]
+            read = [replace(batch, data=self._file.read(length)) for batch, length in some]
+            self._batches[start : start + PLACED] = [
+                (replace(batch, data=b""), length)
+                for batch, (_, length) in zip(records.placed(read), some, strict=True)
+            ]
+
     def batches(self) -> Iterator[Batch]:
         """What was packed, from the beginning."""
         self._file.seek(0)
@@ -81,11 +93,23 @@ def write(call: Call, kind: Kind, project: str, spider: str, job: str) -> Respon
             raise BadParameter(f"invalid value for start: {start}")
         if spool.count:
             token = principal.token if isinstance(principal, JobPrincipal) else None
-            with transaction() as session:
-                stored = records.upload(session, job_id, kind, start, spool.batches(), spool.count, token)
-            if token is not None and not stored:
+            spool.place()
+            if not _store(job_id, kind, start, spool, token) and token is not None:
                 raise NotAuthenticated("Unauthorized")  # it ended while the body was read
     return empty()
+
+
+def _store(job_id: int, kind: Kind, start: int | None, spool: Spool, token: str | None) -> bool:
+    """Store what was packed. Parts of other chunks that stay are fetched before, which may take turns."""
+    fetched: dict[str, bytes] = {}
+    while True:
+        try:
+            with transaction() as session:
+                return records.upload(
+                    session, job_id, kind, start, spool.batches(), spool.count, token, fetched
+                )
+        except Elsewhere as parts:
+            fetched.update((url, store.read(url)) for url in parts.urls)
 
 
 def _known(session: Session, key: JobKey) -> int:

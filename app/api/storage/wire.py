@@ -7,7 +7,6 @@ import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import IO, Annotated, Any
 from urllib.parse import unquote_to_bytes
 
@@ -16,12 +15,13 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import register_url_convertor
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from app import jsonlines
 from app.api.body import Body, read_query
 from app.api.params import Params
 from app.api.storage.paths import Segment
+from app.api.streams import Stream
 from app.auth import JobPrincipal, Principal, authenticate, authenticate_job, basic
 from app.db import reading
 from app.errors import (
@@ -266,18 +266,16 @@ def rows(call: Call, values: Iterable[Any]) -> Response:
 
 
 def stream(call: Call, parts: Iterator[bytes], kind: str) -> Response:
-    """A long answer, compressed when the caller can read that; an error before its first part is an error."""
+    """A long answer, compressed when the caller can read that."""
     headers = {}
     if name := call.params.maybe("saveas"):
         if not name.isascii() or not name.isprintable() or set(name) & set('"\\/;'):
             raise BadParameter(f"invalid value for saveas: {name}")
         headers["Content-Disposition"] = f"Attachment; filename={name}"
-    # The first part is made here: when that fails, the answer is still an error, not a cut stream.
-    parts = chain([next(parts, b"")], parts)
     if call.gzip:
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         parts = _compressed(parts)
-    return StreamingResponse(parts, headers=headers, media_type=kind)
+    return Stream(parts, kind, headers)
 
 
 def _compressed(parts: Iterator[bytes]) -> Iterator[bytes]:
