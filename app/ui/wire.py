@@ -21,13 +21,13 @@ from app.db import reading
 from app.errors import (
     BadParameter,
     CrawldockError,
-    DatabaseBusy,
     NoAccess,
     NotAuthenticated,
     NotFound,
     NotYours,
     Refused,
     TooLarge,
+    Unavailable,
 )
 from app.keys import number
 from app.services import logins, projects
@@ -67,7 +67,7 @@ STATUSES: tuple[tuple[type[CrawldockError], int], ...] = (
     (Refused, 409),
     (TooLarge, 413),
     (NotFound, 404),
-    (DatabaseBusy, 503),
+    (Unavailable, 503),
 )
 
 
