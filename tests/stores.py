@@ -40,11 +40,17 @@ class Place:
         self.url = url
         self.server = server
 
+    def environment(self) -> dict[str, str]:
+        """The variables that set it."""
+        reached = {"AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION}
+        return reached | {
+            "CRAWLDOCK_CHUNK_STORE": self.url or "",
+            "AWS_ENDPOINT_URL": self.server or "",
+        }
+
     def use(self, patch: pytest.MonkeyPatch, small: int = 0) -> None:
         """Set it for this process; chunks of less than ``small`` bytes stay in the database."""
-        values = {"CRAWLDOCK_CHUNK_STORE": self.url or "", "AWS_ENDPOINT_URL": self.server or ""}
-        values |= {"AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION}
-        for name, value in values.items():
+        for name, value in self.environment().items():
             patch.setenv(name, value)
         patch.setattr(payloads, "SMALL", small)
         settings.cache_clear()
