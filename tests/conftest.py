@@ -99,6 +99,15 @@ def postgres_url(postgres: str) -> Iterator[str]:
     _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="module")
+def postgres_url_of_module(postgres: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database of this module's own."""
+    name = f"module{os.getpid()}_{next(_databases)}"
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE template")
+    yield _named(postgres, name)
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture(scope="session")
 def _postgres_of_process(postgres: str) -> Iterator[str]:
     """A migrated PostgreSQL database for all tests of this process; making one takes longer than most tests."""

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -36,6 +36,9 @@ BATCH = 20  # jobs whose records are merged or removed at once
 COMPACT_SECONDS = 5.0  # merging may go through the chunk store, and silent owners must not wait for it
 PARTS = 10  # of deleted collections and slots that one call removes, each in a transaction of its own
 DAY_MS = 86_400_000
+
+# In the words of the indexes: SQLite takes `purged = 0` for something else, and reads the whole table.
+_UNPURGED, _UNCOMPACTED = text("NOT job.purged"), text("NOT job.compacted")
 
 
 def sweep(reap: bool = True) -> None:
@@ -101,7 +104,8 @@ def _purge_parts(purge_some: Callable[[Session], bool]) -> bool:
 
 def _expire(session: Session, days: int) -> bool:
     old = col(Job.state_time) < now_ms() - days * DAY_MS
-    oldest = select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, old).limit(BATCH)
+    oldest = select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, old)
+    oldest = oldest.order_by(col(Job.state_time)).limit(BATCH)
     rows = hold(session, col(Job.id).in_(oldest), col(Job.state) == JobState.FINISHED)
     move(session, rows, JobState.DELETED, "retention")
     return len(rows) == BATCH
@@ -113,7 +117,7 @@ def _purge(session: Session) -> bool:
             select(col(Job.id))
             .where(
                 col(Job.state) == JobState.DELETED,
-                ~col(Job.purged),
+                _UNPURGED,
                 col(Job.deleted_time) < now_ms() - PURGE_AFTER_MS,
             )
             .limit(BATCH)
@@ -129,7 +133,7 @@ def _compact() -> bool:
     until = time.monotonic() + COMPACT_SECONDS
     with reading() as session:
         ids = session.scalars(
-            select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, ~col(Job.compacted)).limit(BATCH)
+            select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, _UNCOMPACTED).limit(BATCH)
         ).all()
     done = all(compaction.compact(job_id, until) for job_id in ids if job_id is not None)
     return not done or len(ids) == BATCH
