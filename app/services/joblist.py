@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import (
     Select,
     and_,
-    case,
     delete,
     exists,
     func,
@@ -23,10 +22,9 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import AnyRow, execute, now_ms, reading
-from app.keys import LARGEST, JobKey
-from app.models import Chunk, Job, JobState, JobTag, Kind, Spider
+from app.keys import JobKey
+from app.models import Job, JobState, JobTag, Spider
 from app.services import jobmeta, jobs
-from app.services.records import COUNTERS
 
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 RARE = 10_000  # a tag that no more jobs have is looked up by itself
@@ -310,72 +308,3 @@ def running_units(session: Session, project: int) -> int:
     """The units of all running jobs of a project."""
     running = and_(col(Job.project_id) == project, col(Job.state) == JobState.RUNNING)
     return session.scalar(select(func.coalesce(func.sum(col(Job.units)), 0)).where(running)) or 0
-
-
-# Jobs in the order of their keys
-
-
-def in_key_order(project: int, spider: int | None, after: JobKey, limit: int) -> Iterator[list[int]]:
-    """Row ids of jobs by key, some at a time, each in a transaction of its own; deleted ones are left out.
-
-    Args:
-        spider: number of the spider; None: of all.
-        after: the key before the first one.
-        limit: of all together.
-
-    """
-    while limit > 0:
-        with reading() as session:
-            found = _by_key(session, project, spider, after, min(limit, BATCH), literal(1))
-        if not found:
-            return
-        yield [row.id for row in found]
-        limit -= len(found)
-        after = JobKey(project, found[-1].spider_number, found[-1].number)
-
-
-def with_records(
-    session: Session, project: int, spider: int | None, kind: Kind, after: JobKey, limit: int = BATCH
-) -> Sequence[AnyRow]:
-    """Jobs that have records of a kind, in the order of their keys: ``id``, ``number``, ``spider_number``,
-    ``project_id``, and ``total``, the index after the last record. Deleted ones are left out.
-
-    Args:
-        spider: number of the spider; None: of all.
-        after: the key before the first one.
-
-    """
-    has_any = exists().where(col(Chunk.job_id) == col(Job.id), col(Chunk.kind) == kind)
-    total = getattr(Job, COUNTERS[kind]) if kind in COUNTERS else case((has_any, LARGEST), else_=0)
-    return _by_key(session, project, spider, after, limit, total)
-
-
-def _by_key(
-    session: Session, project: int, spider: int | None, after: JobKey, limit: int, total: Any
-) -> list[AnyRow]:
-    """Jobs that are not deleted, with a ``total`` above 0, by spider and number."""
-    columns = (col(Job.id), col(Job.number), col(Job.project_id), total.label("total"))
-    found: list[AnyRow] = []
-    # In two: asked in one, "this spider's later jobs, or later spiders" would be searched from the very
-    # first job on. And this spider's by its id, without a join or subquery, else PostgreSQL sorts them all.
-    if spider in (None, after.spider):
-        this = select(col(Spider.id)).where(
-            col(Spider.project_id) == project, col(Spider.number) == after.spider
-        )
-        found += session.execute(
-            select(*columns, literal(after.spider).label("spider_number"))
-            .where(col(Job.spider_id) == (session.scalar(this) or 0), col(Job.number) > after.job)
-            .where(col(Job.state).in_(LIVE), total > 0)
-            .order_by(col(Job.number))
-            .limit(limit)
-        )
-    if len(found) < limit and (spider is None or spider > after.spider):
-        others = col(Spider.number) > after.spider if spider is None else col(Spider.number) == spider
-        found += session.execute(
-            select(*columns, col(Spider.number).label("spider_number"))
-            .join(Spider, col(Spider.id) == col(Job.spider_id))
-            .where(col(Spider.project_id) == project, others, col(Job.state).in_(LIVE), total > 0)
-            .order_by(col(Spider.number), col(Job.number))
-            .limit(limit - len(found))
-        )
-    return found

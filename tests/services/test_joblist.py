@@ -299,31 +299,6 @@ def test_lengths_of_queues(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [joblist.running_units(session, project) for project in (1, 2)] == [0, 5]
 
 
-def in_key_order(after: JobKey, spider: int | None = None, limit: int = 100) -> list[list[int]]:
-    return list(joblist.in_key_order(2, spider, after, limit))
-
-
-def test_jobs_in_the_order_of_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joblist, "BATCH", 3)
-    make_project(2, ["a", "b", "c"])
-    made = sorted(make_job(name, 2) for _ in range(4) for name in "ca")
-    ids = [row(key).id for key in made]
-    gone = make_job("a", 2)
-    change(gone, state=JobState.DELETED)
-    assert in_key_order(JobKey(2, 0, 0)) == [ids[:3], ids[3:6], ids[6:]]
-    for place, key in enumerate(made):
-        assert [each for some in in_key_order(key) for each in some] == ids[place + 1 :]
-    assert in_key_order(JobKey(2, 2, 5), limit=2) == [ids[4:6]]
-    assert in_key_order(JobKey(2, 1, 2), spider=1) == [ids[2:4]]
-    assert in_key_order(JobKey(2, 1, 2), spider=3) == [ids[4:7], ids[7:]]
-    assert (
-        in_key_order(JobKey(2, 3, 1), spider=1)
-        == in_key_order(JobKey(2, 0, 0), spider=2)
-        == in_key_order(JobKey(2, 9, 9))
-        == []
-    )
-
-
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_is_asked_again_and_again_is_in_an_index() -> None:
     """PostgreSQL plans by what it knows of the rows, and here are none."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ from sqlmodel import col
 from app import broker, chunks, db, moving
 from app.keys import JobKey
 from app.models import Activity, Chunk, Job, JobState, JobTag, Kind, Project, Spider, StrayObject, Worker
-from app.services import activity, joblist, jobmeta, jobs, payloads, queue, reconciler, records, workers
+from app.services import (
+    activity,
+    joblist,
+    jobmeta,
+    jobs,
+    keyorder,
+    payloads,
+    queue,
+    reconciler,
+    records,
+    workers,
+)
 from app.services.joblist import Filter
 from app.settings import settings
 
@@ -69,7 +81,7 @@ def fill(connection: Connection) -> None:
     put(
         Spider,
         [
-            {"project_id": p, "number": n, "name": f"s{n}", "deployed": True, "jobs": JOBS}
+            {"project_id": p, "number": n, "name": f"s{n}", "deployed": True, "jobs": JOBS if p == 1 else 100}
             for p in range(1, PROJECTS + 1)
             for n in range(1, SPIDERS + 1)
         ],
@@ -254,9 +266,17 @@ def test_by_itself(name: str) -> None:
     check(BY_THEMSELVES[name])
 
 
+@pytest.mark.parametrize("project", [1, 2], ids=["large", "small"])
 @pytest.mark.parametrize("spider", [None, 3])
-def test_a_list_by_key(spider: int | None) -> None:
-    check(lambda: next(joblist.in_key_order(1, spider, JobKey(1, 3, 0), 100)))
+def test_lists_by_key(project: int, spider: int | None) -> None:
+    check(lambda: next(keyorder.ids(project, spider, JobKey(project, 0, 0), 1000)))
+    check(lambda: next(keyorder.ids(project, spider, JobKey(project, 3, 500), 1000), None))
+    after = JobKey(project, 0, 0)
+    for kind in (Kind.ITEMS, Kind.SAMPLES):
+        found = partial(
+            keyorder.with_records, project=project, spider=spider, kind=kind, after=after, limit=99
+        )
+        check(rolled_back(found))
 
 
 def test_a_bad_plan_is_found() -> None:

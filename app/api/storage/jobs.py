@@ -16,7 +16,7 @@ from app.auth import JobPrincipal
 from app.db import reading, transaction
 from app.errors import BadParameter, NoAccess, NotAuthenticated, NotFound
 from app.keys import LARGEST, JobKey, number
-from app.services import joblist, jobmeta, jobs, records, removal
+from app.services import jobmeta, jobs, keyorder, records, removal
 from app.services.records import Block
 
 router = APIRouter(tags=["jobs"])
@@ -170,7 +170,7 @@ def _list(call: Call, project: str, spider: str | None) -> Response:
         after = JobKey(project_id, first.spider, first.job - 1)
     if last := params.job_key("startafter", project_id):
         after = max(after, last)
-    ids = joblist.in_key_order(project_id, spider_number, after, params.integer("count", LARGEST, low=0))
+    ids = keyorder.ids(project_id, spider_number, after, params.integer("count", LARGEST, low=0))
     blocks = _blocks(ids, with_key="_key" in params.many("meta"))
     if wants(call, ("jl", "json")) == "json":
         return stream(call, formats.json_array(blocks), formats.JSON)

@@ -24,7 +24,8 @@ from app.db import reading
 from app.errors import BadParameter, NotFound
 from app.keys import LARGEST, JobKey, number
 from app.models import Kind
-from app.services import joblist, jobs, records
+from app.services import jobs, keyorder, records
+from app.services.joblist import key_of
 from app.services.records import Block
 
 router = APIRouter()
@@ -147,12 +148,12 @@ def _jobs(project: int, spider: int | None, kind: Kind, start: Sequence[int]) ->
     after = JobKey(project, start[0], start[1] - 1)
     while True:
         with reading() as session:
-            found = joblist.with_records(session, project, spider, kind, after)
+            found = keyorder.with_records(session, project, spider, kind, after, keyorder.BATCH)
         for row in found:
-            yield Source(row.id, joblist.key_of(row), row.total)
-        if len(found) < joblist.BATCH:
+            yield Source(row.id, key_of(row), row.total)
+        if len(found) < keyorder.BATCH:
             return
-        after = joblist.key_of(found[-1])
+        after = key_of(found[-1])
 
 
 def _answer(call: Call, kind: Kind, blocks: Iterator[Block]) -> Response:

@@ -300,7 +300,7 @@ def test_pages(client: TestClient) -> None:
 
 
 def test_a_list_crosses_batches(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.joblist.BATCH", 3)
+    monkeypatch.setattr("app.services.keyorder.BATCH", 3)
     monkeypatch.setattr("app.api.storage.jobs.BATCH", 2)
     make_project(2, ["a", "b", "c"])
     made = sorted(make_job(spider, 2, meta={"n": n}) for n in range(4) for spider in ("c", "a"))

@@ -94,7 +94,7 @@ def test_a_spider_and_a_project_are_read_in_the_order_of_keys(client: TestClient
 
 
 def test_many_jobs_are_read_in_pages(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.joblist.BATCH", 2)
+    monkeypatch.setattr("app.services.keyorder.BATCH", 2)
     for n in range(5):
         post(client, f"/samples/{finished_job()}", [n])
     assert lines(client, "/samples/1") == [[0], [1], [2], [3], [4]]
