@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
-from sqlalchemy import case, exists, literal, select, tuple_
+from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -47,8 +47,10 @@ def with_records(
         after: the key before the first one.
 
     """
-    has_any = exists().where(col(Chunk.job_id) == col(Job.id), col(Chunk.kind) == kind)
-    total = getattr(Job, COUNTERS[kind]) if kind in COUNTERS else case((has_any, LARGEST), else_=0)
+    # Not EXISTS, for which PostgreSQL may read the chunks of all jobs there are.
+    any_chunk = select(literal(LARGEST)).where(col(Chunk.job_id) == col(Job.id), col(Chunk.kind) == kind)
+    uncounted = func.coalesce(any_chunk.limit(1).correlate(Job).scalar_subquery(), 0)
+    total = getattr(Job, COUNTERS[kind]) if kind in COUNTERS else uncounted
     return _by_key(session, project, spider, after, limit, total)
 
 

@@ -405,8 +405,8 @@ def purge(session: Session, job_ids: Sequence[int]) -> None:
 
 def purge_some(session: Session, job_id: int, limit: int = 500) -> bool:
     """Remove a part of a job's records; True: there may be more. A long DELETE would block writers."""
-    some = select(col(Chunk.kind), col(Chunk.first)).where(col(Chunk.job_id) == job_id).limit(limit)
-    keys = session.execute(some).all()
+    some = select(col(Chunk.kind), col(Chunk.first)).where(col(Chunk.job_id) == job_id)
+    keys = session.execute(some.order_by(col(Chunk.kind), col(Chunk.first)).limit(limit)).all()
     for kind in {key.kind for key in keys}:
         firsts = [key.first for key in keys if key.kind == kind]
         cut_out(session, of(job_id, kind) & col(Chunk.first).in_(firsts))

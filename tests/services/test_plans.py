@@ -53,7 +53,7 @@ def state_of(n: int) -> JobState:
 
 def job_row(n: int) -> dict[str, Any]:
     project = 1 if n % 2 else n // 2 % PROJECTS + 1
-    spider = (project - 1) * SPIDERS + n // 7 % SPIDERS + 1
+    spider = (project - 1) * SPIDERS + n // 20 % SPIDERS + 1
     state, moment = state_of(n), LATE + n
     return {
         "project_id": project, "spider_id": spider, "number": n, "state": state, "priority": n % 5,
