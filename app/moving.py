@@ -71,13 +71,13 @@ def _move(key: AnyRow) -> str:
        have replaced it. Then what was written is a stray, else what the row named before.
     """
     this = and_(col(Chunk.job_id) == key.job_id, col(Chunk.kind) == key.kind, col(Chunk.first) == key.first)
-    columns = *records.PAYLOAD, col(Chunk.counts), col(Chunk.input_bytes)
+    columns = *payloads.COLUMNS, col(Chunk.counts), col(Chunk.input_bytes)
     with reading() as session:
         row = session.execute(select(*columns).where(this)).one_or_none()
     if row is None:
         return CHANGED
     try:
-        data = records.payload(row)
+        data = payloads.read(row)
     except ObjectLost:
         return LOST
     counts, input_bytes = row.counts, row.input_bytes

@@ -12,8 +12,7 @@ from app import chunks
 from app.db import AnyRow, reading, transaction
 from app.errors import ObjectLost
 from app.models import Chunk, Job, JobState, Kind
-from app.services import records
-from app.services.records import PAYLOAD
+from app.services import payloads, records
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +74,15 @@ def _groups(job_id: int, kind: Kind) -> Iterator[list[AnyRow]]:
 
 def _merge(job_id: int, kind: Kind, group: Sequence[AnyRow]) -> None:
     these = and_(records.of(job_id, kind), col(Chunk.first).between(group[0].first, group[-1].first))
-    stored = select(*PAYLOAD).where(these).order_by(col(Chunk.first))
+    stored = select(*payloads.COLUMNS).where(these).order_by(col(Chunk.first))
     with reading() as session:
         rows = session.execute(stored).all()
     if [(row.first, row.number) for row in rows] != [(row.first, row.number) for row in group]:
         return
     times, lines = [], []
     for row in rows:
-        data = records.payload(row)
-        times += records.times_of(row, data)
+        data = payloads.read(row)
+        times += payloads.times(row, data)
         lines += chunks.lines(data)
     merged = records.placed([records.pack(kind, rows[0].first, times, lines)])
     with transaction() as session:
@@ -91,5 +90,5 @@ def _merge(job_id: int, kind: Kind, group: Sequence[AnyRow]) -> None:
         if session.scalar(held.with_for_update(key_share=True)) is None:
             return
         if session.execute(stored).all() == rows:
-            records.cut_out(session, these)
+            payloads.remove(session, these)
             records.add(session, job_id, merged)

@@ -5,7 +5,7 @@ No row names an object that is not there, and no object stays that no row names,
 1. ``place`` notes the URLs of objects to be as strays, and commits; then it writes them.
 2. ``claim``, in the transaction that writes the rows, takes the URLs off the strays. A writer that dies
    before, or whose rows are refused, leaves strays.
-3. What removes a row notes its object as a stray in the same transaction: ``strayed``.
+3. What removes a row notes its object as a stray in the same transaction: ``remove``.
 4. ``sweep`` condemns what has been a stray for an hour, and commits; it removes the objects, then forgets
    them. It may die anywhere: what is condemned can never be claimed, and is removed again next time.
 
@@ -13,20 +13,45 @@ The hour is for whoever has read a row and is about to read its object; steps 2 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app import store
-from app.db import execute, now_ms, transaction
+from app import chunks, store
+from app.db import AnyRow, execute, now_ms, transaction
 from app.errors import Condemned
-from app.models import StrayObject
+from app.models import Chunk, StrayObject
 from app.settings import settings
 
 SMALL = 4096  # bytes; smaller payloads stay in their rows: a request for each would cost more
 STRAY_MS = 3_600_000
 SWEPT = 200  # objects in one go
+
+
+# What the records of a chunk are read from.
+COLUMNS: Sequence[Any] = (
+    *(getattr(Chunk, name) for name in ("first", "first_time", "last_time", "data", "object_url")),
+    col(Chunk.count).label("number"),
+)
+
+
+def read(row: AnyRow) -> bytes:
+    """The payload of a row of ``COLUMNS``. May be slow, so never inside a transaction.
+
+    Raises:
+        StoreAway: the chunk store did not give it.
+
+    """
+    return row.data if row.object_url is None else store.read(row.object_url)
+
+
+def times(row: AnyRow, data: bytes) -> list[int]:
+    """When each record was received, ms; an upload's have one time, which only its row knows."""
+    if row.first_time == row.last_time:
+        return [row.first_time] * row.number
+    return chunks.times(data)
 
 
 def place(payloads: Sequence[bytes]) -> list[str | None]:
@@ -66,6 +91,12 @@ def strayed(session: Session, urls: Sequence[str | None]) -> None:
     if named := [url for url in urls if url is not None]:
         now = session.scalar(select(now_ms()))
         session.execute(insert(StrayObject), [{"url": url, "time": now} for url in named])
+
+
+def remove(session: Session, chosen: Any) -> None:
+    """Remove chunks."""
+    gone = session.scalars(delete(Chunk).where(chosen).returning(col(Chunk.object_url)))
+    strayed(session, gone.all())
 
 
 def sweep() -> bool:

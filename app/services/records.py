@@ -8,12 +8,12 @@ from typing import Any
 
 import orjson
 import ormsgpack
-from sqlalchemy import and_, case, delete, insert, select, update
+from sqlalchemy import and_, case, insert, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app import chunks, store
-from app.db import AnyRow, execute, now_ms, reading
+from app import chunks
+from app.db import execute, now_ms, reading
 from app.errors import Elsewhere, OutOfStep
 from app.keys import LARGEST
 from app.models import Chunk, Job, JobState, Kind
@@ -191,12 +191,6 @@ def _row(job_id: int, batch: Batch) -> dict[str, Any]:
     return columns if batch.object_url is None else {**columns, "data": b""}
 
 
-def cut_out(session: Session, chosen: Any) -> None:
-    """Remove chunks."""
-    gone = session.scalars(delete(Chunk).where(chosen).returning(col(Chunk.object_url)))
-    payloads.strayed(session, gone.all())
-
-
 def upload(
     session: Session,
     job_id: int,
@@ -286,7 +280,7 @@ def _cut(
     """Remove the chunks of a range; returns what they hold outside of it, and minus the errors removed."""
     covered = _overlapping(job_id, kind, start, stop)
     edges = session.execute(
-        select(*PAYLOAD).where(
+        select(*payloads.COLUMNS).where(
             covered, (col(Chunk.first) < start) | (col(Chunk.first) + col(Chunk.count) > stop)
         )
     ).all()
@@ -295,38 +289,14 @@ def _cut(
     kept = []
     for row in edges:
         data = fetched[row.object_url] if row.object_url else row.data
-        times, lines = times_of(row, data), chunks.lines(data)
+        times, lines = payloads.times(row, data), chunks.lines(data)
         for low, high in ((0, start - row.first), (stop - row.first, len(lines))):
             if (low := max(low, 0)) < (high := min(high, len(lines))):
                 kept.append(pack(kind, row.first + low, times[low:high], lines[low:high]))
     counts = session.scalars(select(col(Chunk.counts)).where(covered)) if kind == Kind.LOGS else ()
     errors = sum(_errors(each) for each in counts if each)
-    cut_out(session, covered)
+    payloads.remove(session, covered)
     return kept, -errors
-
-
-# What a chunk's records are read from.
-PAYLOAD: Sequence[Any] = (
-    *(getattr(Chunk, name) for name in ("first", "first_time", "last_time", "data", "object_url")),
-    col(Chunk.count).label("number"),
-)
-
-
-def payload(row: AnyRow) -> bytes:
-    """The records of a row of ``PAYLOAD``. May be slow, so never inside a transaction.
-
-    Raises:
-        StoreAway: the chunk store did not give them.
-
-    """
-    return row.data if row.object_url is None else store.read(row.object_url)
-
-
-def times_of(row: AnyRow, data: bytes) -> list[int]:
-    """When each record was received, ms; an upload's have one time, which only its row knows."""
-    if row.first_time == row.last_time:
-        return [row.first_time] * row.number
-    return chunks.times(data)
 
 
 def total(session: Session, job_id: int, kind: Kind) -> int:
@@ -387,20 +357,20 @@ def read(
             wanted &= col(Chunk.last_time) >= since
         with reading() as session:
             row = session.execute(
-                select(*PAYLOAD).where(wanted).order_by(col(Chunk.first)).limit(1)
+                select(*payloads.COLUMNS).where(wanted).order_by(col(Chunk.first)).limit(1)
             ).one_or_none()
         if row is None:
             return
-        data = payload(row)
+        data = payloads.read(row)
         low, high = max(start - row.first, 0), min(stop - row.first, row.number)
-        moments = times_of(row, data)[low:high] if times else []
+        moments = payloads.times(row, data)[low:high] if times else []
         yield Block(range(row.first + low, row.first + high), chunks.lines(data)[low:high], moments)
         start = row.first + row.number
 
 
 def purge(session: Session, job_ids: Sequence[int]) -> None:
     """Remove all records of jobs."""
-    cut_out(session, col(Chunk.job_id).in_(job_ids))
+    payloads.remove(session, col(Chunk.job_id).in_(job_ids))
 
 
 def purge_some(session: Session, job_id: int, limit: int = 500) -> bool:
@@ -409,5 +379,5 @@ def purge_some(session: Session, job_id: int, limit: int = 500) -> bool:
     keys = session.execute(some.order_by(col(Chunk.kind), col(Chunk.first)).limit(limit)).all()
     for kind in {key.kind for key in keys}:
         firsts = [key.first for key in keys if key.kind == kind]
-        cut_out(session, of(job_id, kind) & col(Chunk.first).in_(firsts))
+        payloads.remove(session, of(job_id, kind) & col(Chunk.first).in_(firsts))
     return len(keys) == limit

@@ -224,6 +224,7 @@ def test_samples_follow_those_that_the_spider_has_written(job: Claimed, recorder
     take(recorder, b'ITM {"n":0}')
     recorder.sample(7)
     assert recorder.flush() and len(stored(job, Kind.SAMPLES)) == 2
+    assert stored(job, Kind.ITEMS) == [{"n": 0}]
 
 
 def strays() -> int:

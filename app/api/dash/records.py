@@ -138,10 +138,10 @@ def items_csv(call: Call) -> Response:
 
 
 @router.get("/items.xml", openapi_extra=describe(*ITEMS))
-def items_xml(call: Call) -> StreamingResponse:
+def items_xml(call: Call) -> Response:
     """Items as XML with the data types of XML-RPC, all of them unless `count` says otherwise."""
     blocks, _ = _items(call)
-    return StreamingResponse(formats.xml(blocks), media_type=formats.XML)
+    return Stream(formats.xml(blocks), formats.XML)
 
 
 def _log(call: Call, cap: int | None = None) -> Iterator[dict[str, Any]]:
