@@ -7,8 +7,8 @@ from sqlmodel import col
 from app import db, store
 from app.errors import Condemned, ObjectLost, StoreAway
 from app.models import Chunk, Kind, StrayObject
-from app.services import payloads, reconciler, records
-from tests.factories import append, batch, change, finish, job_with_items, running_job
+from app.services import payloads, reconciler, records, series
+from tests.factories import append, batch, change, finish, job_with_items, row, running_job
 from tests.stores import Place
 
 pytestmark = [
@@ -131,3 +131,21 @@ def test_while_the_store_is_away_nothing_is_lost(place: Place, monkeypatch: pyte
     reconciler.tidy(0)
     assert place.objects() >= named() and len(named()) == 1
     assert read(job.id) == [b"0", b"1", b"2", b"3"]
+
+
+def test_charts_come_from_samples_in_the_store_and_do_without_when_it_is_away(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = running_job()
+    start = (row(job.key).running_time or 0) - 600_000
+    change(job.key, running_time=start)
+    stands = [[start + n * 60_000, 10 * n, n, n, 0, 1000 + n] for n in range(1, 10)]
+    assert append(job, batch(Kind.SAMPLES, stands))
+
+    def peak() -> int | None:
+        with db.reading() as session:
+            return series.of_job(session, job.id).peak
+
+    assert peak() == 1009
+    with place.away(monkeypatch):
+        assert peak() is None
