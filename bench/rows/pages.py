@@ -37,6 +37,20 @@ PAGES = {
     "jobs by a rare tag": f"{P}/jobs?tag=oldest",
     "jobs by an argument that few have": f"{P}/jobs?args=n%3Dlast",
     "the form that runs": f"{P}/run",
+    "a job": f"{P}/1/1",
+    "its items": f"{P}/1/1/items",
+    "its requests": f"{P}/1/1/requests",
+    "its log": f"{P}/1/1/log",
+    "its stats": f"{P}/1/1/stats",
+    "spiders": f"{P}/spiders",
+    "a spider": f"{P}/spiders/1",
+    "deploys": f"{P}/deploys",
+    "periodic jobs": f"{P}/periodic-jobs",
+    "collections": f"{P}/collections",
+    "activity": f"{P}/activity",
+    "settings": f"{P}/settings",
+    "webhooks": f"{P}/settings/webhooks",
+    "workers": "/workers",
 }
 
 
