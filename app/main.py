@@ -8,9 +8,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy import text
+from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import broker, metrics
 from app.api.dash import face as dash_face
@@ -66,6 +68,21 @@ def document(face: FastAPI, prefix: str) -> dict[str, Any]:
     return described
 
 
+class NoSniff:
+    """Every answer is what it says it is: scraped data may look like a page, and browsers must not agree."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        await self._app(scope, receive, sending if scope["type"] == "http" else send)
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """What goes on beside the requests."""
@@ -76,6 +93,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app() -> FastAPI:
     """The application that uvicorn serves."""
     app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(NoSniff)
     dash, storage = dash_face.create_face(), storage_face.create_face()
     app.mount("/api", dash)
     app.get("/openapi.json")(lambda: document(dash, "/api"))

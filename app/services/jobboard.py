@@ -295,7 +295,7 @@ def waits(session: Session, rows: Sequence[AnyRow]) -> dict[int, str]:
         .limit(IN_LINE)
     )
     places = {job_id: place for place, job_id in enumerate(session.scalars(line), 1)}
-    alive = workers.alive(session, workers.WORKER)
+    alive, drain = workers.alive(session, workers.WORKER), workers.all_drain(session)
     told = {}
     for row in rows:
         if not row.deployed:
@@ -306,6 +306,8 @@ def waits(session: Session, rows: Sequence[AnyRow]) -> dict[int, str]:
             )
         elif not alive:
             told[row.id] = "no worker is running"
+        elif drain:
+            told[row.id] = "all workers drain"
         else:
             place = places.get(row.id)
             told[row.id] = f"{ordinal(place)} in line" if place else f"behind more than {IN_LINE} others"

@@ -44,6 +44,13 @@ def alive(session: Session, kind: str) -> int:
     return session.scalar(select(func.count()).select_from(Worker).where(_alive(kind))) or 0
 
 
+def all_drain(session: Session) -> bool:
+    """Are there workers, and none of them takes a job?"""
+    open_ = func.count().filter(col(Worker.drain_time).is_(None))
+    row = session.execute(select(func.count(), open_).select_from(Worker).where(_alive(WORKER))).one()
+    return row[0] > 0 and row[1] == 0
+
+
 def drain(session: Session, name: str, on: bool) -> None:
     """Let a worker finish what it runs and take no new job, until this is undone or it is started again.
 

@@ -1,14 +1,14 @@
 """The dashboard's routes on one page; its own files; its errors as pages."""
 
-from collections.abc import Callable
+from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from app.db import reading
 from app.errors import CrawldockError
 from app.ui import (
     account,
@@ -59,7 +59,6 @@ class Files(StaticFiles):
         scope = args[2]
         assert isinstance(scope, dict)
         response.headers["Cache-Control"] = FOR_EVER if scope["query_string"] else "no-cache"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
@@ -76,13 +75,22 @@ def install(app: FastAPI) -> None:
 
 
 def _unknown() -> APIRouter:
-    """What lies below ``/p`` and is no page."""
+    """What lies below ``/p`` and is no page; addresses that clients print lead to theirs (contract 9.2)."""
     router = APIRouter()
 
-    def nothing(request: Request) -> Response:
-        raise HTTPException(404)
+    def elsewhere(call: wire.Visit) -> Response:
+        with reading() as session:
+            wire.enter(session, call)
+        path = call.path.rstrip("/")
+        parts = path.split("/")[3:]  # after the project
+        if path.count("/") == 2:
+            path += "/jobs"
+        elif parts == ["deploy"]:
+            path += "s"
+        if call.method != "GET" or path in (call.path, "/p"):
+            raise HTTPException(404)
+        return wire.see(quote(path) + (f"?{call.query}" if call.query else ""))
 
     for path in ("/p", "/p/{rest:path}"):
-        endpoint: Callable[[Request], Response] = nothing
-        router.add_api_route(path, endpoint, methods=["GET", "POST"])
+        router.add_api_route(path, elsewhere, methods=["GET", "POST"])
     return router

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/p/{project}/jobs")
 
 STATES = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 FEW, MANY = 20, 50  # rows of a section among others, and of one alone
-MOST = 10_000  # jobs that one press can change
+MOST = 5_000  # jobs that one press can change: each is a field of the form that confirms it
 PORTION = 500  # of them in one transaction
 
 # What can be done with many jobs: the words of the button, and of what was done.

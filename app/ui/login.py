@@ -21,6 +21,7 @@ router = APIRouter()
 STRANGER = "crawldock-form"  # cookie: what the sign-in form of a stranger carries as well
 SECRET_LENGTH = 1024  # characters of a password
 WRONG, WITHIN = 10, 300.0  # tries of one user from one address, in so many seconds; then they wait
+NOTED = 10_000  # users and addresses
 WAIT = "That was wrong too often. Wait some minutes."
 REFUSED = "That is no valid API key, and no user with that password."
 TOO_OLD = "This form was too old. Try again."
@@ -41,8 +42,12 @@ class Tries:
     def wrong(self, who: tuple[str, str]) -> None:
         """Note one."""
         with self._lock:
-            self._wrong = {each: left for each in self._wrong if (left := self._lately(each))}
-            self._wrong.setdefault(who, []).append(time.monotonic())
+            if len(self._wrong) >= NOTED:
+                self._wrong = {each: left for each in self._wrong if (left := self._lately(each))}
+            if len(self._wrong) >= NOTED:
+                self._wrong.clear()  # somebody tries a great many users: memory is worth more than the count
+            self._wrong[who] = self._lately(who)
+            self._wrong[who].append(time.monotonic())
 
     def _lately(self, who: tuple[str, str]) -> list[float]:
         return [each for each in self._wrong.get(who, ()) if time.monotonic() - each < WITHIN]
@@ -73,13 +78,16 @@ def sign_in(call: Visit, request: Request) -> Response:
         raise call.problem
     user, secret = call.typed("user").strip(), call.typed("secret")
     who = (user.casefold(), request.client.host if request.client else "")
-    if _tries.too_many(who):
+    if user and _tries.too_many(who):  # a key alone has too many bits to be found
         return _form(request, onward, WAIT, 429, user)
     found = _who(user, secret) if len(user) <= NAME_LENGTH and len(secret) <= SECRET_LENGTH else None
     if found is None:
-        _tries.wrong(who)
+        if user:
+            _tries.wrong(who)
         return _form(request, onward, REFUSED, 403, user)
     with transaction() as session:
+        if call.login:
+            logins.end(session, call.login)  # of whoever had signed in with this browser before
         token = logins.begin(session, found.id)
     response = see(onward)
     secure = settings().url.startswith("https:")

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field, of every form that changes something
 SAID = "crawldock-said"  # cookie: what the next page is to tell of what has just been done
+UPLOADS = "/deploys"  # ends the address of the one page that takes files
 SAID_LENGTH = 500  # characters
 
 # Nothing on a page comes from elsewhere, nothing in it is executed but our own files.
@@ -54,7 +55,6 @@ POLICY = "; ".join(
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -91,6 +91,10 @@ class Call(Body):
 
 async def read_call(request: Request) -> Call:
     """Read a request; never raises a CrawldockError, see ``Body.problem``."""
+    files = request.headers.get("content-type", "").startswith("multipart/")
+    if files and not request.url.path.endswith(UPLOADS):
+        # Files may be large, and are read before it is known whose they are.
+        return _call(request, Body(problem=BadParameter("This page takes no files.")))
     return _call(request, await read_body(request))
 
 
@@ -103,7 +107,10 @@ def _call(request: Request, body: Body) -> Call:
             "method": request.method,
             "path": request.url.path,
             "query": request.url.query,
-            "said": unquote(request.cookies.get(SAID, ""))[:SAID_LENGTH],
+            # A part that fetches itself, in whatever tab, does not take it from the page that it is for.
+            "said": ""
+            if "hx-request" in request.headers
+            else unquote(request.cookies.get(SAID, ""))[:SAID_LENGTH],
         }
     )
 

@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+from app import db
+from app.services import workers
+from app.ui import jobs
 from tests.factories import (
     change,
     claim,
@@ -37,6 +40,13 @@ def test_waiting_ones_say_why(browser: Browser) -> None:
     make_job(priority=1)
     make_job(priority=3)
     assert browser.get("/p/1/jobs").text.count("no worker is running") == 2
+    with db.transaction() as session:
+        workers.seen(session, "w@here", workers.WORKER, 1)
+    page = browser.get("/p/1/jobs").text
+    assert ("1st in line" in page, "2nd in line" in page) == (True, True)
+    with db.transaction() as session:
+        workers.drain(session, "w@here", True)
+    assert browser.get("/p/1/jobs").text.count("all workers drain") == 2
     make_project(2, spiders=["a"])
     make_version(project=2, spiders=["a"])
     make_job("a", 2)
@@ -140,6 +150,12 @@ def test_again_with_the_same_arguments(browser: Browser) -> None:
     new = next(key for key, state in states().items() if state == "pending" and key != str(waits))
     found = browser.get("/p/1/jobs", args="a=1", state="pending", tag="t").text
     assert shown(found) == [new]
+
+
+def test_as_many_as_one_press_can_change(browser: Browser) -> None:
+    keys = [f"1/1/{number}" for number in range(1, jobs.MOST + 1)]
+    answer = browser.post("/p/1/jobs/bulk", job=keys, action="delete", confirmed="1")
+    assert f"0 of {jobs.MOST} jobs were deleted." in browser.follow(answer)
 
 
 def test_tags_of_many(browser: Browser) -> None:

@@ -11,6 +11,7 @@ from app.main import create_app
 from app.models import Login
 from app.services import apikeys, passwords
 from app.ui import login
+from app.ui.login import STRANGER
 from app.ui.wire import FORM_TOKEN
 from tests.factories import everything, make_job, make_key
 from tests.platform import KEY
@@ -168,6 +169,47 @@ def test_a_page_that_is_not_there(browser: Browser) -> None:
     for path in ("/p/1/nothing", "/p/x/jobs", "/p/999999999999/jobs"):
         answer = browser.get(path)
         assert (answer.status_code, "There is no such page." in answer.text) == (404, True), path
+
+
+def test_addresses_that_clients_print_lead_to_a_page(browser: Browser) -> None:
+    for printed, page in (
+        ("/p/1", "/p/1/jobs"),
+        ("/p/1/", "/p/1/jobs"),
+        ("/p/1/deploy/", "/p/1/deploys"),
+        ("/p/1/jobs/?state=running", "/p/1/jobs?state=running"),
+    ):
+        answer = browser.get(printed)
+        assert (answer.headers["location"], browser.get(page).status_code) == (page, 200), printed
+
+
+def test_only_the_page_that_deploys_takes_files(browser: Browser, stranger: Browser) -> None:
+    answer = browser.client.post("/p/1/run", files={"spider": b"x" * 1000})
+    assert (answer.status_code, "takes no files" in answer.text) == (400, True)
+
+
+def test_signing_in_again_ends_the_login_before(browser: Browser) -> None:
+    before = browser.client.cookies[COOKIE]
+    browser.post("/logout")
+    browser.sign_in()
+    middle = browser.client.cookies[COOKIE]
+    browser.client.cookies.set(STRANGER, "t", path="/login")
+    browser.client.post("/login", data={"secret": KEY, FORM_TOKEN: "t"})
+    assert browser.client.cookies[COOKIE] not in (before, middle)
+    with db.reading() as session:
+        assert session.query(Login).count() == 1
+
+
+def test_nothing_is_taken_for_what_it_is_not(browser: Browser) -> None:
+    for path in ("/", "/api/jobs/list.json?project=1", "/items/1/1/1", "/health/live", "/nothing"):
+        assert browser.get(path).headers["x-content-type-options"] == "nosniff", path
+
+
+def test_what_was_done_is_told_by_the_page_it_is_for(browser: Browser) -> None:
+    browser.post("/", name="seven", id="7")
+    part = browser.client.get("/p/1/jobs", headers={"HX-Request": "true"})
+    assert "was created" not in part.text
+    assert "was created" in browser.get("/p/7/jobs").text
+    assert "was created" not in browser.get("/p/7/jobs").text
 
 
 def test_a_project_of_others_looks_like_none(guest: Browser) -> None:

@@ -45,30 +45,35 @@
 
   // Live parts: an element with data-live="URL of a stream of events" fetches itself again after an event,
   // at most once a second. htmx does the fetching: the element has hx-trigger="live". Parts of one page
-  // that listen to the same URL share a connection; the browser sends Last-Event-ID when it reconnects.
+  // that listen to the same URL share a connection; the browser sends Last-Event-ID when it reconnects. A page
+  // that nobody sees listens to nothing: a browser has six connections to a server, for all of its tabs.
   const streams = new Map();
   function connect() {
-    const wanted = new Set([...all("[data-live]")].map((element) => element.dataset.live));
+    const parts = document.hidden ? [] : [...all("[data-live]")];
+    const wanted = new Set(parts.map((element) => element.dataset.live));
     for (const [url, stream] of streams) {
       if (!wanted.has(url)) { stream.close(); streams.delete(url); }
     }
     for (const url of wanted) if (!streams.has(url)) streams.set(url, listen(url));
   }
+  function refresh(url) {
+    for (const element of all("[data-live]")) {
+      // What somebody is working on is left alone.
+      if (element.dataset.live === url && !element.querySelector("select:focus, input:not([type=checkbox]):focus")) {
+        htmx.trigger(element, "live");
+      }
+    }
+  }
+  document.addEventListener("visibilitychange", () => {
+    connect();
+    for (const url of streams.keys()) refresh(url); // what has happened meanwhile
+  });
   function listen(url) {
     const source = new EventSource(url);
     let due = 0;
     const changed = () => {
       if (due) return;
-      due = setTimeout(() => {
-        due = 0;
-        if (document.hidden) { document.addEventListener("visibilitychange", changed, { once: true }); return; }
-        for (const element of all("[data-live]")) {
-          // What somebody is working on is left alone.
-          if (element.dataset.live === url && !element.querySelector("select:focus, input:not([type=checkbox]):focus")) {
-            htmx.trigger(element, "live");
-          }
-        }
-      }, 1000);
+      due = setTimeout(() => { due = 0; refresh(url); }, 1000);
     };
     const names = ["job:scheduled", "job:started", "job:completed", "job:cancelled", "job:deleted", "counters",
       "periodic:started", "periodic:skipped", "periodic:missed", "periodic:failed", "project:version",

@@ -101,24 +101,34 @@
   }, { passive: true });
   button.addEventListener("click", flush);
 
-  const source = new EventSource(log.dataset.tail);
-  let due = false;
-  source.addEventListener("log", (event) => {
-    const entry = JSON.parse(event.data);
-    if (entry.level < level || (text && !entry.message.toLowerCase().includes(text))) return;
-    waiting.push([event.lastEventId, entry]);
-    if (due) return;
-    due = true; // many lines come at once: they are shown once in a frame
-    requestAnimationFrame(() => { due = false; if (paused) tell(); else flush(); });
+  // A page that nobody sees listens to nothing, and goes on behind the last line when it is seen again.
+  const url = new URL(log.dataset.tail, location.href);
+  let source = null, due = false;
+  function listen() {
+    source = new EventSource(url);
+    source.addEventListener("log", (event) => {
+      url.searchParams.set("start", Number(event.lastEventId) + 1);
+      const entry = JSON.parse(event.data);
+      if (entry.level < level || (text && !entry.message.toLowerCase().includes(text))) return;
+      waiting.push([event.lastEventId, entry]);
+      if (due) return;
+      due = true; // many lines come at once: they are shown once in a frame
+      requestAnimationFrame(() => { due = false; if (paused) tell(); else flush(); });
+    });
+    source.addEventListener("end", () => {
+      source.close();
+      state.classList.add("over");
+      words.textContent = "The job has ended";
+      tell();
+    });
+    source.onopen = () => state.classList.remove("lost");
+    source.onerror = () => { if (!state.classList.contains("over")) { state.classList.add("lost"); words.textContent = "The connection was lost; trying again"; } };
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) source?.close();
+    else if (!state.classList.contains("over")) listen();
   });
-  source.addEventListener("end", () => {
-    source.close();
-    state.classList.add("over");
-    words.textContent = "The job has ended";
-    tell();
-  });
-  source.onopen = () => state.classList.remove("lost");
-  source.onerror = () => { if (!state.classList.contains("over")) { state.classList.add("lost"); words.textContent = "The connection was lost; trying again"; } };
+  if (!document.hidden) listen();
   if (!location.hash) toEnd();
   tell();
 })();
