@@ -64,8 +64,7 @@ async def read_whole_json(request: Request) -> Body:
 
 async def _read(request: Request, *, json: bool, whole: bool = False) -> Body:
     user, _ = basic(request.headers.get("authorization")) or (None, "")
-    # Reading alone: a form on somebody else's page can make a browser send what changes things.
-    body = Body(key=user, login=request.cookies.get(COOKIE) if request.method == "GET" else None)
+    body = Body(key=user, login=_login(request))
     try:
         _add(body, request.scope["query_string"])
         if request.method in WITH_BODY:
@@ -78,9 +77,14 @@ async def _read(request: Request, *, json: bool, whole: bool = False) -> Body:
     return body
 
 
+def _login(request: Request) -> str | None:
+    """Of a browser, for reading alone: a form on a page of others can make it send what changes things."""
+    return request.cookies.get(COOKIE) if request.method == "GET" else None
+
+
 def read_query(request: Request) -> Body:
     """Read the query string alone; never raises a CrawldockError, see ``Body.problem``."""
-    body = Body(with_nul=KEYS)
+    body = Body(with_nul=KEYS, login=_login(request))
     try:
         _add(body, request.scope["query_string"])
     except CrawldockError as problem:

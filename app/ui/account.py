@@ -34,6 +34,10 @@ def set_password(call: Visit) -> Response:
     try:
         with reading() as session:
             visitor = enter(session, call)
+            user = apikeys.user(session, visitor.principal.key_id)
+        old = visitor.params.maybe("old", length=passwords.LONGEST) or ""
+        if user.password and passwords.check(visitor.name, old) is None:
+            raise BadParameter("That is not your present password.")
         new = visitor.params.maybe("new", length=passwords.LONGEST) or ""
         if new != (visitor.params.maybe("again", length=passwords.LONGEST) or ""):
             raise BadParameter("The two passwords differ.")

@@ -121,10 +121,18 @@ def run_again(call: Visit, project: str, spider: int, job: int) -> Response:
 
 @router.post("/delete")
 def delete(call: Visit, project: str, spider: int, job: int) -> Response:
-    """Delete it, with what it has found."""
+    """Delete it, with what it has found, once that was confirmed."""
     with transaction() as session:
         visitor, view = enter_job(session, call, project, spider, job)
-        deleted = jobs.delete(session, [view.key], visitor.name)
+        confirmed = visitor.params.flag("confirmed")
+        deleted = jobs.delete(session, [view.key], visitor.name) if confirmed else 0
+    if not confirmed:
+        found = f"{view.job.items} items, {view.job.pages} requests and {view.job.logs} log lines"
+        return render(
+            "confirm", visitor, section="jobs", title=f"Delete job {view.key}?", button="Delete",
+            question=f"It is deleted with all that it has found: {found}.",
+            action=f"{_page(view)}/delete", back=_page(view), fields={},
+        )  # fmt: skip
     if not deleted:
         return see(_page(view), "A job that runs cannot be deleted. Stop it first.")
     return see(f"/p/{view.key.project}/jobs", f"Job {view.key} was deleted.")

@@ -82,10 +82,10 @@ def bulk(call: Visit, project: str) -> Response:
             raise BadParameter("missing 'action' argument")
         tag = params.maybe("tag_name") or ""
         if action in ("tag", "untag") and not tag:
-            raise BadParameter("Write the tag beside the button first.")
+            return see(_back(visitor), "Write the tag beside the button first.")
         keys = _chosen(session, visitor, project_id)
         if not keys:
-            raise BadParameter("Select at least one job first.")
+            return see(_back(visitor), "Select at least one job first.")
         states = _states(session, project_id, keys)
     if not params.flag("confirmed"):
         return render(

@@ -24,6 +24,7 @@ WRONG, WITHIN = 10, 300.0  # tries of one user from one address, in so many seco
 NOTED = 10_000  # users and addresses
 WAIT = "That was wrong too often. Wait some minutes."
 REFUSED = "That is no valid API key, and no user with that password."
+ENDED = "You were signed out before your form was sent. Sign in, go back, and send it again."
 TOO_OLD = "This form was too old. Try again."
 
 
@@ -63,7 +64,7 @@ def form(call: Visit, request: Request) -> Response:
         try:
             authenticate(session, None, call.login)
         except NotAuthenticated:
-            return _form(request, _next(call.params))
+            return _form(request, _next(call.params), ENDED if call.typed("ended") else "")
     return see(_next(call.params))
 
 

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from fastapi import Depends, Request
 from sqlalchemy.exc import OperationalError
@@ -82,6 +82,7 @@ class Call(Body):
     method: str = "GET"
     path: str = "/"
     query: str = ""
+    referer: str = ""  # the page of ours that a form stood on: path and query
     said: str = ""  # what has just been done, in words
 
     def typed(self, name: str, default: str = "") -> str:
@@ -107,6 +108,7 @@ def _call(request: Request, body: Body) -> Call:
             "method": request.method,
             "path": request.url.path,
             "query": request.url.query,
+            "referer": _referer(request),
             # A part that fetches itself, in whatever tab, does not take it from the page that it is for.
             "said": ""
             if "hx-request" in request.headers
@@ -116,6 +118,14 @@ def _call(request: Request, body: Body) -> Call:
 
 
 Visit = Annotated[Call, Depends(read_call)]
+
+
+def _referer(request: Request) -> str:
+    """Path and query of the page of ours that sent this; nothing of others."""
+    page = urlsplit(request.headers.get("referer", ""))
+    if page.netloc != request.url.netloc or not page.path.isprintable():
+        return ""
+    return page.path + (f"?{page.query}" if page.query else "")
 
 
 @dataclass(frozen=True)
@@ -231,9 +241,9 @@ def see(path: str, said: str = "", **query: Any) -> Response:
 def _sign_in(call: Call) -> Response:
     """To the sign-in page, and back here afterwards."""
     here = call.path + (f"?{call.query}" if call.query else "")
-    if call.method != "GET" or here == "/":
-        return see("/login")
-    return see("/login", next=here)
+    if call.method != "GET":  # a form: what was typed can still be had by going back
+        return see("/login", next=call.referer or "/", ended="1")
+    return see("/login", next=here) if here != "/" else see("/login")
 
 
 def status_of(error: CrawldockError) -> int:

@@ -45,7 +45,7 @@ def duration(milliseconds: float | None) -> str:
         return NO
     seconds = max(milliseconds, 0) / 1000
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
     whole = round(seconds)
     if whole < MINUTE:
         return f"{whole} s"

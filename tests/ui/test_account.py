@@ -63,3 +63,12 @@ def test_the_key_that_the_platform_sets_is_changed_there(browser: Browser) -> No
 def test_a_stranger_has_no_account(stranger: Browser) -> None:
     make_key("guest")
     assert stranger.get("/account").headers["location"].startswith("/login")
+
+
+def test_whoever_has_a_password_must_know_it_to_change_it(guest: Browser) -> None:
+    guest.post("/account/password", new=GOOD, again=GOOD)
+    refused = guest.post("/account/password", new=GOOD + "2", again=GOOD + "2", old="wrong")
+    assert (refused.status_code, "not your present password" in refused.text) == (400, True)
+    assert passwords.check("guest", GOOD) is not None
+    guest.post("/account/password", new=GOOD + "2", again=GOOD + "2", old=GOOD)
+    assert passwords.check("guest", GOOD + "2") is not None

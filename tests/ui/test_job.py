@@ -113,8 +113,10 @@ def test_run_again(browser: Browser) -> None:
 
 def test_delete(browser: Browser) -> None:
     running, ended = running_job().key, finished_job()
-    assert "Stop it first" in browser.follow(browser.post(f"/p/{running}/delete"))
-    assert f"Job {ended} was deleted." in browser.follow(browser.post(f"/p/{ended}/delete"))
+    assert f"Delete job {ended}?" in browser.post(f"/p/{ended}/delete").text
+    assert states()[str(ended)] == "finished"
+    assert "Stop it first" in browser.follow(browser.post(f"/p/{running}/delete", confirmed="1"))
+    assert f"Job {ended} was deleted." in browser.follow(browser.post(f"/p/{ended}/delete", confirmed="1"))
     assert (states()[str(running)], states()[str(ended)]) == ("running", "deleted")
 
 

@@ -160,7 +160,7 @@ def test_as_many_as_one_press_can_change(browser: Browser) -> None:
 
 def test_tags_of_many(browser: Browser) -> None:
     keys = [str(finished_job()) for _ in range(2)]
-    assert browser.post("/p/1/jobs/bulk", job=keys, action="tag").status_code == 400
+    assert "Write the tag" in browser.follow(browser.post("/p/1/jobs/bulk", job=keys, action="tag"))
     browser.post("/p/1/jobs/bulk", job=keys, action="tag", tag_name="x", confirmed="1")
     assert len(shown(browser.get("/p/1/jobs", tag="x").text)) == 2
     browser.post("/p/1/jobs/bulk", job=keys[:1], action="untag", tag_name="x", confirmed="1")
@@ -170,7 +170,7 @@ def test_tags_of_many(browser: Browser) -> None:
 def test_nothing_selected_or_somebody_elses(browser: Browser) -> None:
     make_project(2)
     other = make_job(project=2)
-    assert "Select at least one job" in browser.post("/p/1/jobs/bulk", action="stop").text
+    assert "Select at least one job" in browser.follow(browser.post("/p/1/jobs/bulk", action="stop"))
     assert browser.post("/p/1/jobs/bulk", action="stop", job=str(other)).status_code == 400
     assert browser.post("/p/1/jobs/bulk", action="burn", job="1/1/1").status_code == 400
 

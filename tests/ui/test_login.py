@@ -13,7 +13,7 @@ from app.services import apikeys, passwords
 from app.ui import login
 from app.ui.login import STRANGER
 from app.ui.wire import FORM_TOKEN
-from tests.factories import everything, make_job, make_key
+from tests.factories import everything, finished_job, make_job, make_key
 from tests.platform import KEY
 from tests.ui.conftest import Browser
 
@@ -104,6 +104,17 @@ def test_who_asks_for_a_page_comes_back_to_it(stranger: Browser) -> None:
     assert answer.headers["location"] == "/login?next=%2Fp%2F1%2Fjobs%3Fstate%3Drunning"
 
 
+def test_a_form_that_came_too_late_leads_back_to_its_page(browser: Browser) -> None:
+    browser.client.cookies.clear()
+    page = {"referer": f"{browser.client.base_url}/p/1/run?spider=quotes"}
+    sent = browser.client.post("/p/1/run", data={"spider": "quotes"}, headers=page, follow_redirects=False)
+    assert sent.headers["location"] == "/login?next=%2Fp%2F1%2Frun%3Fspider%3Dquotes&ended=1"
+    assert "signed out before your form was sent" in browser.get(sent.headers["location"]).text
+    page = {"referer": "http://evil.example/x"}
+    sent = browser.client.post("/p/1/run", data={}, headers=page, follow_redirects=False)
+    assert sent.headers["location"] == "/login?next=%2F&ended=1"
+
+
 def test_signing_out_ends_it(browser: Browser) -> None:
     token = browser.client.cookies[COOKIE]
     assert browser.post("/logout").headers["location"] == "/login"
@@ -159,9 +170,12 @@ def test_the_files_of_the_pages_are_kept_by_browsers(stranger: Browser) -> None:
 
 def test_the_browser_reads_the_api_but_changes_nothing_there(browser: Browser) -> None:
     assert browser.get("/api/jobs/list.json?project=1").json()["status"] == "ok"
+    job = finished_job()
+    assert browser.get(f"/items/{job}?format=json").status_code == 200
     before = everything()
     answer = browser.client.post("/api/schedule.json", data={"project": 1, "spider": "quotes"})
     assert answer.status_code == 403
+    assert browser.client.post(f"/items/{job}", content=b"{}").status_code == 401
     assert everything() == before
 
 

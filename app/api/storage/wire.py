@@ -188,7 +188,7 @@ def who(session: Session, call: Call) -> Principal | JobPrincipal:
         principal = authenticate_job(session, *call.credentials)
     if principal is None:
         key = (call.credentials[0] if call.credentials else "") or call.query.key
-        principal = authenticate(session, key)
+        principal = authenticate(session, key, call.query.login)
     if call.query.problem is not None:
         raise call.query.problem
     return principal

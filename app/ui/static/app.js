@@ -100,7 +100,11 @@
     }
     const form = box.form;
     if (form && form.matches("[data-select]")) count(form);
-    if (box.matches("[data-submit]")) box.form.requestSubmit();
+    if (box.matches("[data-submit]")) {
+      // By keyboard each step is a change: only the last one counts.
+      clearTimeout(box.form.due);
+      box.form.due = setTimeout(() => box.form.requestSubmit(), 700);
+    }
   });
 
   // A search field that narrows a list of choices.
@@ -113,10 +117,16 @@
     event.stopPropagation();
   }, true);
 
-  // A button with data-confirm asks first.
-  document.addEventListener("submit", (event) => {
-    const words = (event.submitter && event.submitter.dataset.confirm) || event.target.dataset.confirm;
-    if (words && !confirm(words)) event.preventDefault();
+  // A part that cannot fetch itself stays as it is, and the page says so.
+  document.addEventListener("htmx:before:response", (event) => {
+    const { raw, status } = event.detail.ctx.response;
+    const bad = raw.redirected || (status >= 400 && event.target.matches("[hx-get]"));
+    const lost = document.querySelector("#lost");
+    lost.hidden = !bad;
+    root.classList.toggle("offline", bad);
+    if (!bad) return;
+    event.preventDefault();
+    lost.querySelector("span").textContent = raw.redirected ? "You have been signed out." : "The page cannot refresh itself.";
   });
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
