@@ -77,6 +77,13 @@ def log(session: Session, version_id: int, text: str) -> bool:
     return execute(session, update(Version).where(_building(version_id)).values(values)).rowcount == 1
 
 
+def _hold(session: Session, project_id: int) -> None:
+    """Hold the project until commit: who changes its version, or deletes one, does so alone."""
+    session.execute(
+        select(col(Project.id)).where(col(Project.id) == project_id).with_for_update(key_share=True)
+    )
+
+
 def activate(session: Session, version_id: int, settings_module: str, spiders: Sequence[str]) -> bool:
     """Building -> ready, and the project's version unless a newer deploy was; False: no longer ours.
 
@@ -84,6 +91,7 @@ def activate(session: Session, version_id: int, settings_module: str, spiders: S
 
     1. The project is held: of builds that end together, each sees whether a newer one has come first.
     2. Newer is what was deployed later, whether or not somebody has gone back to an older one since.
+    3. What is current then is spared, whatever its name: somebody has gone back to it.
     """
     row = execute(
         session,
@@ -96,9 +104,7 @@ def activate(session: Session, version_id: int, settings_module: str, spiders: S
     ).one_or_none()
     if row is None:
         return False
-    _delete(session, row.project_id, row.name, col(Version.id) < version_id)
-    project = col(Project.id) == row.project_id
-    session.execute(select(col(Project.id)).where(project).with_for_update(key_share=True))
+    _hold(session, row.project_id)
     newer = exists().where(
         col(Version.project_id) == row.project_id,
         col(Version.state) == VersionState.READY,
@@ -107,19 +113,25 @@ def activate(session: Session, version_id: int, settings_module: str, spiders: S
     newest = execute(
         session,
         update(Project)
-        .where(project, or_(col(Project.version_id).is_(None), col(Project.version_id) < version_id), ~newer)
+        .where(
+            col(Project.id) == row.project_id,
+            or_(col(Project.version_id).is_(None), col(Project.version_id) < version_id),
+            ~newer,
+        )
         .values(version_id=version_id),
     )
     if newest.rowcount == 1:
         projects.set_deployed(session, row.project_id, spiders)
         activity.happened_to(session, row.project_id, row.created_by, activity.VERSION, version=row.name)
+    spared = col(Version.id) != current(session, row.project_id)
+    _delete(session, row.project_id, row.name, col(Version.id) < version_id, spared)
     return True
 
 
 def make_current(session: Session, project_id: int, version_id: int, by: str) -> None:
     """Make a version that is ready the project's version; a later deploy takes its place, as ever.
 
-    1. The version is held, so that it is not deleted meanwhile; who deletes it finds it current then.
+    1. The project is held, so the version is not deleted meanwhile; who deletes it finds it current then.
     2. The UPDATE names what the project leaves, so pressing the button twice tells of it once.
 
     Raises:
@@ -127,13 +139,14 @@ def make_current(session: Session, project_id: int, version_id: int, by: str) ->
         Refused: it was not built, or not yet.
 
     """
+    _hold(session, project_id)
     mine = (col(Version.id) == version_id) & (col(Version.project_id) == project_id)
     columns = (col(Version.state), col(Version.name), col(Version.spiders))
-    held = session.execute(select(*columns).where(mine).with_for_update(key_share=True)).one_or_none()
-    if held is None:
+    found = session.execute(select(*columns).where(mine)).one_or_none()
+    if found is None:
         raise NotFound(f"project {project_id} has no version with the id {version_id}")
-    if held.state != VersionState.READY:
-        raise Refused(f"version {held.name} cannot become the current one: it is {held.state}")
+    if found.state != VersionState.READY:
+        raise Refused(f"version {found.name} cannot become the current one: it is {found.state}")
     changed = execute(
         session,
         update(Project)
@@ -144,8 +157,8 @@ def make_current(session: Session, project_id: int, version_id: int, by: str) ->
         .values(version_id=version_id),
     )
     if changed.rowcount == 1:
-        projects.set_deployed(session, project_id, held.spiders)
-        activity.happened_to(session, project_id, by, activity.VERSION, version=held.name)
+        projects.set_deployed(session, project_id, found.spiders)
+        activity.happened_to(session, project_id, by, activity.VERSION, version=found.name)
 
 
 def end_log(session: Session, version_id: int, text: str) -> None:
@@ -217,11 +230,13 @@ def remove(session: Session, project_id: int, name: str) -> None:
     """Delete a version; when it was the current one, the newest that is left becomes current.
 
     Jobs that run it go on. Without any version left, the project's pending jobs wait for a deploy.
+    The project is held: no build becomes current between the look at what is left and the choice.
 
     Raises:
         NotFound: the project has no such version.
 
     """
+    _hold(session, project_id)
     if not _delete(session, project_id, name):
         raise NotFound(f"project {project_id} has no version {name}")
     left = listing(session, project_id)
@@ -285,9 +300,7 @@ def add_egg(session: Session, project_id: int, name: str, version: str, data: by
     if name == MAIN_EGG:
         raise Refused(f"the name {MAIN_EGG} is the project's own: deploy it as a version")
     # Two who store the same name queue at the project: the second one replaces what the first one wrote.
-    session.execute(
-        select(col(Project.id)).where(col(Project.id) == project_id).with_for_update(key_share=True)
-    )
+    _hold(session, project_id)
     session.execute(
         delete(ProjectEgg).where(col(ProjectEgg.project_id) == project_id, col(ProjectEgg.name) == name)
     )

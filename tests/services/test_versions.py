@@ -1,12 +1,16 @@
 """Versions: store, build, make current, replace, delete; and dependency eggs."""
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app import db
-from app.errors import NotFound, Refused
+from app.errors import DatabaseBusy, NotFound, Refused
 from app.models import Project, Version
 from app.services import activity, projects, versions
 from tests.factories import at_once, make_job, make_project, make_version, pending_version
@@ -273,6 +277,43 @@ def test_a_build_that_is_older_than_the_version_left_does_not_undo_going_back() 
     make_current(first)
     assert do(versions.activate, slow, "proj.settings", ["slow"])
     assert (current(), set(spiders())) == (first, {"first"})
+
+
+def test_a_build_of_the_same_name_spares_the_version_that_was_gone_back_to() -> None:
+    first = make_version("x", ["first"])
+    slow = pending_version("x")
+    do(versions.claim_build, slow)
+    make_version("y", ["third"])
+    make_current(first)
+    assert do(versions.activate, slow, "proj.settings", ["slow"])
+    assert (current(), names(), set(spiders())) == (first, ["x", "x", "y"], {"first"})
+    last = make_version("x", ["last"])
+    assert (current(), names(), set(spiders())) == (last, ["y", "x"], {"last"})
+
+
+def test_a_build_that_ends_while_the_current_version_is_deleted_becomes_current(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_version("1", ["first"]), make_version("2")
+    new = pending_version("3")
+    do(versions.claim_build, new)
+    monkeypatch.setattr(db, "BUSY_SECONDS", 0.01)
+    listing = versions.listing
+
+    def meanwhile(session: Session, project_id: int) -> Any:
+        found = listing(session, project_id)
+        # It is let in only if nobody holds the project.
+        with suppress(OperationalError, DatabaseBusy), db.transaction() as other:
+            if other.get_bind().dialect.name == "postgresql":
+                other.execute(text("SET LOCAL lock_timeout = '10ms'"))
+            versions.activate(other, new, "proj.settings", ["third"])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "listing", meanwhile)
+        do(versions.remove, 1, "2")
+    do(versions.activate, new, "proj.settings", ["third"])
+    assert (current(), names(), set(spiders())) == (new, ["1", "3"], {"third"})
 
 
 def test_a_version_that_was_not_built_cannot_be_gone_back_to() -> None:
