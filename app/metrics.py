@@ -92,12 +92,12 @@ class Platform(Collector):
         late = metrics.overdue(self._session)
         yield _gauge(
             "schedules_overdue",
-            f"Enabled schedules that did not run though due for two minutes; at most {metrics.MOST_OVERDUE}.",
+            f"Enabled schedules that did not run within two minutes; at most {metrics.MOST_OVERDUE}.",
             [],
             [((), len(late))],
         )
         yield _gauge(
-            "schedule_overdue_seconds", "How long a schedule has been due.", ["project", "schedule"],
+            "schedule_overdue_seconds", "Since a schedule should have run.", ["project", "schedule"],
             (((str(row.project_id), str(row.id)), row.late / 1000) for row in late),
         )  # fmt: skip
         yield _gauge(

@@ -83,6 +83,7 @@ class PeriodicRun(Table, table=True):
     """One fire time of a schedule, or one "run now".
 
     waiting -> started | skipped | failed   start_waiting(), once the run before has ended
+    failed -> started                       fire(), late, once the platform does not fail to run it
 
     The primary key makes a second run of the same fire time impossible.
     """

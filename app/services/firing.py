@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice, takewhile
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, null, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlmodel import col
@@ -27,10 +27,11 @@ MOST_FIRED = 100  # schedules of one sweep
 MOST_MISSED = 100  # fire times of a schedule that are written down one by one, the last ones
 MOST_WAITING = 100  # runs of a schedule that wait for those before
 TOLERANCE_MS = 60_000  # a fire time that is later than this, and its jitter, was missed
-PUT_OFF_MS = 60_000  # a schedule that the platform failed to fire is tried again then
+PUT_OFF_MS = 10_000  # a schedule that the platform failed to fire is tried again then, before it is too late
 KEPT = 1000  # runs of a schedule
 RECENT = 10  # runs whose jobs may be in the way of the next one
 NOBODY = "no scheduler was alive at its time"
+BROKEN = "the platform failed to run it"
 
 
 def fire_due() -> None:
@@ -64,10 +65,22 @@ def _alone(what: Callable[[Session, int], None], periodic_id: int) -> None:
     except Exception as error:
         log.exception("periodic job %s", periodic_id)
         with transaction() as session:
-            words = f"the platform failed to run it: {type(error).__name__}"
-            later = {"due_time": now_ms() + PUT_OFF_MS, "problem": words}
-            mine = (TABLE.c.id == periodic_id) & (TABLE.c.due_time <= now_ms())
-            session.execute(update(TABLE).where(mine).values(later))
+            _put_off(session, periodic_id, f"{BROKEN}: {type(error).__name__}")
+
+
+def _put_off(session: Session, periodic_id: int, words: str) -> None:
+    """Try a schedule again soon. Once its fire time is too old for that, the run has failed, told once.
+
+    Cron and zone may be what fails, so nothing is asked of them here: ``next_time`` stays, and the times
+    after it are told of when the schedule can be fired again.
+    """
+    row = _hold(session, periodic_id, TABLE.c.enabled, TABLE.c.due_time <= now_ms())
+    if row is None:
+        return
+    later = {"due_time": now_ms() + PUT_OFF_MS, "problem": words}
+    session.execute(update(TABLE).where(TABLE.c.id == row.id).values(later))
+    if row.next_time <= _too_old(row) and _insert(session, row, row.next_time, RunState.FAILED, reason=words):
+        periodic.tell(session, row, RunState.FAILED, (row.next_time, words))
 
 
 def _hold(session: Session, periodic_id: int, *conditions: Any) -> AnyRow | None:
@@ -77,11 +90,12 @@ def _hold(session: Session, periodic_id: int, *conditions: Any) -> AnyRow | None
 
 
 def fire(session: Session, periodic_id: int) -> None:
-    """Run the fire time that is due; or the times at which no scheduler was alive, as the schedule says.
+    """Run the fire time that is due; or those that are too old, as the schedule says.
 
     1. The row is locked; who comes second finds that it is not due any more, or passes it over.
     2. The UPDATE names the time it leaves. The times until the next one are ours alone.
     3. A run that is there already (clocks go back) is not run again: its primary key says so.
+       Only one that the platform has failed to start makes room for the late one.
     """
     row = _hold(session, periodic_id, TABLE.c.enabled, TABLE.c.due_time <= now_ms())
     if row is None:
@@ -99,12 +113,28 @@ def fire(session: Session, periodic_id: int) -> None:
     late = missed.pop() if row.missed == Missed.RUN_ONCE else None
     _miss(session, row, missed)
     if late is not None:
-        _run(session, row, late, f"late: {NOBODY}")
+        failed = (RUNS.c.state == RunState.FAILED) & RUNS.c.jobs.is_(null())
+        session.execute(delete(RUNS).where(RUNS.c.periodic_id == row.id, RUNS.c.fire_time == late, failed))
+        _run(session, row, late, f"late: {_why(row, late)[1]}")
+
+
+def _too_old(row: AnyRow) -> int:
+    """The last fire time that is not run any more, unless late."""
+    too_old: int = row.now - row.jitter_seconds * 1000 - TOLERANCE_MS
+    return too_old
+
+
+def _why(row: AnyRow, fire_time: int) -> tuple[RunState, str]:
+    """What became of a fire time that is too old. Only what was put off is due after its jitter."""
+    put_off = row.due_time > row.next_time + row.jitter_seconds * 1000
+    if put_off and fire_time <= row.due_time:
+        return RunState.FAILED, row.problem or BROKEN
+    return RunState.MISSED, NOBODY
 
 
 def _missed(row: AnyRow) -> list[int]:
     """Fire times that came too long ago, the oldest first: the first one of all, and the last ones."""
-    until = row.now - row.jitter_seconds * 1000 - TOLERANCE_MS
+    until = _too_old(row)
     if row.next_time > until:
         return []
     since = takewhile(lambda time: time > row.next_time, cron.past(row.cron, row.timezone, until))
@@ -112,19 +142,19 @@ def _missed(row: AnyRow) -> list[int]:
 
 
 def _miss(session: Session, row: AnyRow, missed: Sequence[int]) -> None:
-    told = []
+    """Write down and tell what became of fire times that are not run."""
+    told: dict[RunState, list[tuple[int, str | None]]] = {RunState.FAILED: [], RunState.MISSED: []}
     for place, fire_time in enumerate(missed):
-        not_all = place == 0 and len(missed) >= MOST_MISSED - 1
-        more = (
-            f", nor until {cron.shown(missed[-1], row.timezone)}; only the last of those are listed"
-            if not_all
-            else ""
-        )
-        if _insert(session, row, fire_time, RunState.MISSED, reason=NOBODY + more):
-            told.append((fire_time, NOBODY + more))
-    periodic.tell(session, row, RunState.MISSED, *told)
+        state, reason = _why(row, fire_time)
+        if place == 1 and len(missed) >= MOST_MISSED - 1:
+            first = cron.shown(missed[0], row.timezone)
+            reason += f"; of all times since {first}, only the last ones are listed"
+        if _insert(session, row, fire_time, state, reason=reason):
+            told[state].append((fire_time, reason))
+    for state, fire_times in told.items():
+        periodic.tell(session, row, state, *fire_times)
     if missed:
-        _say(session, row, f"{NOBODY}: {cron.shown(missed[-1], row.timezone)}")
+        _say(session, row, f"{_why(row, missed[-1])[1]}: {cron.shown(missed[-1], row.timezone)}")
 
 
 def _run(session: Session, row: AnyRow, fire_time: int, note: str | None = None) -> None:

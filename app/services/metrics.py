@@ -18,13 +18,14 @@ from app.models import (
     RunState,
     Worker,
 )
+from app.services.firing import PUT_OFF_MS
 
 MOST = 10_000  # rows that are counted one by one; there may be more when it is reached
 MOST_FINISHED = 50_000  # the same of finished jobs
 MOST_STARTED = 5_000  # starts from which the latency is taken
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 LATELY_MS = 900_000
-OVERDUE_MS = 120_000  # a schedule that is due for so long did not run
+OVERDUE_MS = 120_000  # a schedule whose time, with its jitter, is so long ago did not run
 MOST_OVERDUE = 100  # schedules that are named
 OUTCOMES = 50  # close reasons that are told apart: spiders make up their own
 PRIORITIES = range(5)
@@ -99,12 +100,16 @@ def processes(session: Session) -> Sequence[AnyRow]:
 
 
 def overdue(session: Session) -> Sequence[AnyRow]:
-    """Schedules that did not run when they should have: ``id``, ``project_id``, ``late`` ms; MOST_OVERDUE."""
+    """Schedules that did not run when they should have: ``id``, ``project_id``, ``late`` ms; MOST_OVERDUE.
+
+    One that fails is put off again and again: ``due_time`` finds it by the index, ``next_time`` stands still.
+    """
     columns: list[Any] = [getattr(PeriodicJob, name) for name in ("id", "project_id")]
     due = col(PeriodicJob.due_time)
+    latest = col(PeriodicJob.next_time) + col(PeriodicJob.jitter_seconds) * 1000
     return session.execute(
-        select(*columns, (now_ms() - due).label("late"))
-        .where(col(PeriodicJob.enabled), due < now_ms() - OVERDUE_MS)
+        select(*columns, (now_ms() - latest).label("late"))
+        .where(col(PeriodicJob.enabled), due <= now_ms() + PUT_OFF_MS, latest < now_ms() - OVERDUE_MS)
         .order_by(due)
         .limit(MOST_OVERDUE)
     ).all()

@@ -9,7 +9,7 @@ from sqlmodel import col
 from app import db
 from app.db import now_ms
 from app.models import Delivery, PeriodicJob, PeriodicRun
-from app.services import metrics, workers
+from app.services import firing, metrics, workers
 from tests.factories import change, finish, finished_job, make_job, running_job
 from tests.services.test_webhooks import make_webhook
 
@@ -25,7 +25,7 @@ def make_schedule(late_ms: int, **columns: Any) -> int:
     row = {
         "project_id": 1, "cron": "* * * * *", "spiders": [], "enabled": True, "description": "", "timezone": "UTC",
         "jitter_seconds": 0, "overlap": "skip", "missed": "skip", "priority": 2, "created_by": "a",
-        "due_time": now_ms() - late_ms, "created_time": now_ms(), "updated_time": now_ms(), **columns,
+        "next_time": now_ms() - late_ms, "due_time": now_ms() - late_ms, "created_time": now_ms(), "updated_time": now_ms(), **columns,
     }  # fmt: skip
     with db.transaction() as session:
         made = insert(PeriodicJob).values(**row).returning(col(PeriodicJob.id))
@@ -84,10 +84,19 @@ def test_schedules_that_did_not_run() -> None:
     late = make_schedule(300_000)
     make_schedule(300_000, enabled=False)
     make_schedule(10_000)
-    make_schedule(0, due_time=None)
+    make_schedule(0, next_time=None, due_time=None)
+    make_schedule(300_000, jitter_seconds=600)
     assert [(row.id, row.project_id, row.late >= 300_000) for row in ask(metrics.overdue)] == [
         (late, 1, True)
     ]
+
+
+def test_a_schedule_that_fails_for_ever_is_overdue_however_often_it_is_put_off() -> None:
+    bad = make_schedule(300_000, spiders=[{"name": "quotes"}], timezone="Nowhere/AtAll")
+    firing.fire_due()
+    (found,) = ask(metrics.overdue)
+    assert found.id == bad and found.late >= 300_000
+    assert ask(metrics.runs_gone_wrong) == {"missed": 0, "failed": 1}
 
 
 def test_fire_times_that_went_wrong() -> None:
