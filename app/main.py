@@ -100,8 +100,8 @@ def create_app() -> FastAPI:
     app.get("/docs")(lambda: docs.page("The API at /api", "/openapi.json"))
     app.get("/storage/openapi.json")(lambda: document(storage, ""))
     app.get("/storage/docs")(lambda: docs.page("The storage API", "/storage/openapi.json"))
-    for path, answer in (("/health", health), ("/health/live", live)):
-        app.add_route(path, lambda _, answer=answer: answer(), methods=["GET", "HEAD"])
+    app.api_route("/health", methods=["GET", "HEAD"])(health)
+    app.api_route("/health/live", methods=["GET", "HEAD"])(live)
     app.get("/metrics")(metrics.answer)
     app.mount("/static/swagger", StaticFiles(directory=docs.SWAGGER))
     ui_face.install(app)
