@@ -8,6 +8,8 @@ import typer
 
 from app.errors import BadSettings, CrawldockError
 
+BY = "command line"  # whose name the activity log has
+
 cli = typer.Typer(
     name="crawldock",
     help="Run Scrapy spiders behind the Scrapinghub HTTP API. Settings are environment variables (README).",
@@ -189,7 +191,7 @@ def create_key(
     from app.services import apikeys
 
     with transaction() as session:
-        value = apikeys.create(session, name, projects=project or (), admin=admin, value=key)
+        value = apikeys.create(session, name, projects=project or (), admin=admin, value=key, by=BY)
     typer.echo(value)
     if not project and not admin:
         typer.echo("it may touch nothing: give --project or --admin", err=True)
@@ -216,7 +218,7 @@ def revoke_key(name: str) -> None:
     from app.services import apikeys
 
     with transaction() as session:
-        apikeys.revoke(session, name)
+        apikeys.revoke(session, name, BY)
     typer.echo(f"key {name} revoked")
 
 
@@ -232,7 +234,7 @@ def set_password(
 
     hashed = None if remove else passwords.hashed(_secret())
     with transaction() as session:
-        passwords.store(session, name, hashed)
+        passwords.store(session, name, hashed, BY)
     typer.echo(f"the password of {name} is {'removed' if remove else 'set'}")
 
 

@@ -144,7 +144,7 @@ def test_a_revoked_key_of_the_settings_is_said_to_be_so(
     monkeypatch.setenv("CRAWLDOCK_API_KEY", KEY)
     settings.cache_clear()
     with db.transaction() as session:
-        apikeys.revoke(session, "admin")
+        apikeys.revoke(session, "admin", "somebody")
     with pytest.raises(BadSettings, match="CRAWLDOCK_API_KEY: this key was revoked"):
         migrations.admin_key(make=True)
     assert not valid(KEY)
@@ -159,7 +159,7 @@ def test_a_kept_key_that_is_empty_or_revoked_gives_way_to_a_new_one(
     settings().data_dir.mkdir()
     (settings().data_dir / "admin-key").write_text(kept)
     with db.transaction() as session:
-        apikeys.revoke(session, "admin")
+        apikeys.revoke(session, "admin", "somebody")
     assert migrations.admin_key(make=False) is None
     made = migrations.admin_key(make=True)
     assert made and made != kept and valid(made) and not valid(KEY)

@@ -17,7 +17,7 @@ from sqlmodel import col
 from app.db import AnyRow, now_ms, reading
 from app.keys import JobKey
 from app.models import Activity, JobState, Project
-from app.services import webhooks
+from app.services import outbox
 
 # What is written when a job enters a state.
 ENTERED = {
@@ -27,9 +27,16 @@ ENTERED = {
     JobState.DELETED: "job:deleted",
 }
 CANCELLED = "job:cancelled"  # when a stop is asked for
+# What a person did to jobs beside that; webhooks are not told.
+KILLED, PRIORITY, TAGGED = "job:killed", "job:priority", "job:tagged"
 # What is written of a project itself.
 DEPLOYED, VERSION, RENAMED = "project:deployed", "project:version", "project:renamed"
+SETTINGS, SETTING_REMOVED = "project:settings", "project:setting_removed"
 MEMBER_ADDED, MEMBER_REMOVED = "member:added", "member:removed"
+KEY_CREATED, KEY_ROTATED, KEY_REVOKED = "key:created", "key:rotated", "key:revoked"
+PASSWORD_SET, PASSWORD_REMOVED = "key:password", "key:password_removed"
+WEBHOOK_CREATED, WEBHOOK_CHANGED, WEBHOOK_DELETED = "webhook:created", "webhook:changed", "webhook:deleted"
+WEBHOOK_ENABLED, WEBHOOK_DISABLED = "webhook:enabled", "webhook:disabled"
 PERIODIC_CREATED, PERIODIC_CHANGED, PERIODIC_DELETED = (
     "periodic:created",
     "periodic:changed",
@@ -66,7 +73,7 @@ def happened(session: Session, user: str, events: Iterable[tuple[str, JobKey]]) 
             for event, key in events
             if (key.project, event) == (project, kind)
         ]
-        webhooks.emit(session, project, kind, *told)
+        outbox.emit(session, project, kind, *told)
 
 
 def add(session: Session, project_id: int, events: Sequence[bytes]) -> None:
@@ -79,8 +86,15 @@ def add(session: Session, project_id: int, events: Sequence[bytes]) -> None:
 
 def happened_to(session: Session, project_id: int, user: str, event: str, **what: str) -> None:
     """Record what ``user`` did to the project itself; ``what`` is told beside it."""
+    happened_in(session, [project_id], user, event, **what)
+
+
+def happened_in(session: Session, projects: Sequence[int], user: str, event: str, **what: str) -> None:
+    """Record what ``user`` did that concerns several projects. No secret is ever part of ``what``."""
     told = orjson.dumps({"event": event, "user": user, **what}).decode()
-    session.execute(_INSERT, {"project_id": project_id, "event": told})
+    rows = [{"project_id": project_id, "event": told} for project_id in projects]
+    if rows:
+        session.execute(_INSERT, rows if len(rows) > 1 else rows[0])
 
 
 @dataclass(frozen=True)

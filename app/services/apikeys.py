@@ -28,8 +28,12 @@ def create(
     projects: Sequence[int] = (),
     admin: bool = False,
     value: str | None = None,
+    by: str | None = None,
 ) -> str:
     """Make a key and return it; this is the only moment it is known in clear.
+
+    Args:
+        by: who is told of in the activity logs; None: the platform, which tells nobody.
 
     Raises:
         BadParameter: the name is empty or too long, or the value is not 16 to 128 letters, digits, - or _.
@@ -57,7 +61,15 @@ def create(
         raise NameTaken(f"a key named {name!r}, or this very key, exists") from None
     for project in dict.fromkeys(projects):
         session.execute(insert(KeyProject).values(key_id=key_id, project_id=project))
+    if by is not None:
+        tell(session, key_id, admin, by, activity.KEY_CREATED, name)
+        activity.happened_in(session, list(dict.fromkeys(projects)), by, activity.MEMBER_ADDED, member=name)
     return value
+
+
+def tell(session: Session, key_id: int | None, admin: bool, by: str, event: str, name: str) -> None:
+    """Write what was done to a user into the activity log of every project that they may touch."""
+    activity.happened_in(session, projects_of(session, key_id, admin), by, event, name=name)
 
 
 def ensure_admin(session: Session, value: str) -> None:
@@ -87,7 +99,7 @@ def ensure_admin(session: Session, value: str) -> None:
         create(session, "admin", admin=True, value=value)
 
 
-def revoke(session: Session, name: str) -> None:
+def revoke(session: Session, name: str, by: str) -> None:
     """Make the key invalid from now on, and end all sign-ins with it.
 
     Raises:
@@ -99,15 +111,16 @@ def revoke(session: Session, name: str) -> None:
         update(ApiKey)
         .where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
         .values(revoked_time=now_ms())
-        .returning(col(ApiKey.id)),
+        .returning(col(ApiKey.id), col(ApiKey.admin)),
     )
-    key_id = changed.scalar_one_or_none()
-    if key_id is None:
+    user = changed.one_or_none()
+    if user is None:
         raise NotFound(f"there is no valid key named {name!r}")
-    logins.end_all(session, key_id)
+    tell(session, user.id, user.admin, by, activity.KEY_REVOKED, name)
+    logins.end_all(session, user.id)
 
 
-def rotate(session: Session, name: str, but: str | None = None) -> str:
+def rotate(session: Session, name: str, by: str, but: str | None = None) -> str:
     """Give a user a new key, and return it, this once; the one before is invalid, and sign-ins end.
 
     Args:
@@ -128,12 +141,13 @@ def rotate(session: Session, name: str, but: str | None = None) -> str:
         update(ApiKey)
         .where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
         .values(hash=digest(value))
-        .returning(col(ApiKey.id)),
+        .returning(col(ApiKey.id), col(ApiKey.admin)),
     )
-    key_id = changed.scalar_one_or_none()
-    if key_id is None:
+    user = changed.one_or_none()
+    if user is None:
         raise NotFound(f"there is no valid key named {name!r}")
-    logins.end_all(session, key_id, but)
+    tell(session, user.id, user.admin, by, activity.KEY_ROTATED, name)
+    logins.end_all(session, user.id, but)
     return value
 
 
@@ -218,7 +232,7 @@ def find(session: Session, value: str) -> AnyRow | None:
     return session.execute(_FIND, {"digest": digest(value)}).one_or_none()
 
 
-def projects_of(session: Session, key_id: int, admin: bool) -> list[int]:
+def projects_of(session: Session, key_id: int | None, admin: bool) -> list[int]:
     """Ids of the projects that the key may touch, in order."""
     if admin:
         return [id_ for id_ in session.scalars(select(col(Project.id)).order_by(col(Project.id))) if id_]

@@ -3,15 +3,20 @@
 from collections import Counter
 from dataclasses import dataclass
 
+import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
+from app.db import reading
+from app.errors import Refused
 from app.models import Chunk, Kind
 from app.services import records
 from app.services.records import STATUS
 
 MOST_CHUNKS = 2000  # that are added up, the last ones
+AT_ONCE = 500  # of all of them
+MOST_FIELDS = 10_000  # different ones, that a table can have as columns
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,37 @@ def of_job(session: Session, job_id: int, kind: Kind) -> Coverage:
             counts.update(fields)
             seen += number
     return Coverage(dict(counts), seen, records.total(session, job_id, kind))
+
+
+def fields(job_id: int) -> dict[str, int]:
+    """How many of a job's items have each field, of all its items: those that were not counted are read.
+
+    Raises:
+        Refused: they have more than MOST_FIELDS different ones.
+
+    """
+    counts: Counter[str] = Counter()
+    last = -1
+    columns = (col(Chunk.first), col(Chunk.count), col(Chunk.counts))
+    mine = (col(Chunk.job_id) == job_id, col(Chunk.kind) == Kind.ITEMS)
+    while True:
+        with reading() as session:
+            some = select(*columns).where(*mine, col(Chunk.first) > last).order_by(col(Chunk.first))
+            rows = session.execute(some.limit(AT_ONCE)).all()
+        for first, number, counted in rows:
+            counts.update(_counted(job_id, first, number) if counted is None else counted)
+            if len(counts) > MOST_FIELDS:
+                raise Refused(f"no table: the items have more than {MOST_FIELDS} different fields")
+        if len(rows) < AT_ONCE:
+            return dict(counts)
+        last = rows[-1].first
+
+
+def _counted(job_id: int, first: int, number: int) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for block in records.read(job_id, Kind.ITEMS, first, first + number):
+        counts.update(records.measure(Kind.ITEMS, [orjson.loads(line) for line in block.lines])[0])
+    return counts
 
 
 def _statuses(fields: dict[str, int]) -> dict[str, int]:

@@ -24,11 +24,12 @@ from sqlmodel import col
 from app.db import AnyRow, execute, now_ms, reading
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Spider
-from app.services import jobmeta, jobs
+from app.services import activity, jobmeta, jobs
 
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 RARE = 10_000  # a tag that no more jobs have is looked up by itself
 BATCH = 1000  # jobs that a stream reads at once
+TOLD_LENGTH = 255  # characters of the tags that one event tells
 
 # What a row of a queue's list has besides key, ts, elapsed and state (contract 6.13).
 ROW = (
@@ -205,22 +206,44 @@ def portions(chosen: Sequence[int]) -> Iterator[Sequence[int]]:
         yield chosen[start : start + BATCH]
 
 
-def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], remove: Sequence[str]) -> None:
+def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], remove: Sequence[str]) -> bool:
     """Remove, then add tags of jobs (contract 3.5); those that are gone are passed over.
 
     The rows are locked in the order of their ids, as everywhere: nobody waits crosswise.
+
+    Returns: whether any job has other tags now.
     """
+    changed = 0
     these = col(Job.id).in_(chosen)
     session.execute(select(col(Job.id)).where(these).order_by(col(Job.id)).with_for_update(key_share=True))
     session.execute(update(Job).where(these).values(touched_time=now_ms()))
     if remove:
-        execute(session, delete(JobTag).where(col(JobTag.job_id).in_(chosen), col(JobTag.tag).in_(remove)))
+        gone = delete(JobTag).where(col(JobTag.job_id).in_(chosen), col(JobTag.tag).in_(remove))
+        changed += execute(session, gone).rowcount
     for tag in dict.fromkeys(add):
         last = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(
             col(JobTag.job_id) == col(Job.id)
         )
         lacking = select(col(Job.id), literal(tag), last.scalar_subquery()).where(these, ~_tagged([tag]))
-        execute(session, insert(JobTag).from_select(["job_id", "tag", "position"], lacking))
+        new = insert(JobTag).from_select(["job_id", "tag", "position"], lacking)
+        # PostgreSQL's driver tells the row count of an INSERT only when it is asked to.
+        changed += execute(session, new.execution_options(preserve_rowcount=True)).rowcount
+    return changed > 0
+
+
+def tell_of_tags(
+    session: Session, project: int, by: str, add: Sequence[str], remove: Sequence[str], of: JobKey | int
+) -> None:
+    """Write into the activity log who changed tags: one event, however many jobs a call selects.
+
+    Args:
+        of: the job, or how many were selected.
+
+    """
+    what = {"job": str(of)} if isinstance(of, JobKey) else {"jobs": str(of)}
+    tags = {"added": ", ".join(add)[:TOLD_LENGTH], "removed": ", ".join(remove)[:TOLD_LENGTH]}
+    what |= {name: text for name, text in tags.items() if text}
+    activity.happened_to(session, project, by, activity.TAGGED, **what)
 
 
 # Lists of the storage API

@@ -278,7 +278,7 @@ def stop(session: Session, rows: Sequence[AnyRow], by: str) -> int:
 _STOPPING = (col(Job.state) == JobState.RUNNING) & col(Job.stop_time).is_not(None)
 
 
-def kill(session: Session, keys: Sequence[JobKey]) -> int:
+def kill(session: Session, keys: Sequence[JobKey], by: str) -> int:
     """Grant no more time to running jobs that were asked to stop; others are left alone.
 
     It is a call of its own: clients repeat a stop whose answer was lost, and mean the same stop.
@@ -288,7 +288,10 @@ def kill(session: Session, keys: Sequence[JobKey]) -> int:
     rows = hold(session, col(Job.id).in_(ids_of(session, keys)), _STOPPING)
     if rows:
         marked = col(Job.id).in_([row.id for row in rows]) & _STOPPING & col(Job.kill_time).is_(None)
-        session.execute(update(Job).where(marked).values(touched_time=now_ms(), kill_time=now_ms()))
+        kills = update(Job).where(marked).values(touched_time=now_ms(), kill_time=now_ms())
+        fresh = set(session.scalars(kills.returning(col(Job.id))))
+        for key in (key_of(row) for row in rows if row.id in fresh):
+            activity.happened_to(session, key.project, by, activity.KILLED, job=str(key))
     revoke(session, rows)
     return len(rows)
 

@@ -14,7 +14,7 @@ from sqlmodel import col
 from app.db import AnyRow, execute, reading
 from app.errors import BadParameter, NotFound
 from app.models import ApiKey
-from app.services import logins
+from app.services import activity, apikeys, logins
 
 SHORTEST, LONGEST = 8, 1024  # characters
 AT_ONCE = 4  # hashes that one process works on: each takes 19 MiB and a core
@@ -38,7 +38,7 @@ def hashed(password: str) -> str:
         return _hasher.hash(_bytes(password))
 
 
-def store(session: Session, name: str, hash_: str | None, but: str | None = None) -> None:
+def store(session: Session, name: str, hash_: str | None, by: str, but: str | None = None) -> None:
     """Give the user the password with this hash; None: none, only the key signs in. Their sign-ins end.
 
     Args:
@@ -53,12 +53,14 @@ def store(session: Session, name: str, hash_: str | None, but: str | None = None
         update(ApiKey)
         .where(col(ApiKey.name) == name, col(ApiKey.revoked_time).is_(None))
         .values(password=hash_)
-        .returning(col(ApiKey.id)),
+        .returning(col(ApiKey.id), col(ApiKey.admin)),
     )
-    key_id = changed.scalar_one_or_none()
-    if key_id is None:
+    user = changed.one_or_none()
+    if user is None:
         raise NotFound(f"there is no valid key named {name!r}")
-    logins.end_all(session, key_id, but)
+    event = activity.PASSWORD_REMOVED if hash_ is None else activity.PASSWORD_SET
+    apikeys.tell(session, user.id, user.admin, by, event, name)
+    logins.end_all(session, user.id, but)
 
 
 def check(name: str, password: str) -> AnyRow | None:

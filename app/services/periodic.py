@@ -16,7 +16,7 @@ from app.db import AnyRow, now_ms
 from app.errors import BadParameter, NotFound, Refused
 from app.keys import JobKey
 from app.models import Job, PeriodicJob, PeriodicRun, RunState, Spider
-from app.services import activity, cron, plans, webhooks
+from app.services import activity, cron, outbox, plans
 from app.services.plans import Plan
 
 MOST = 1000  # schedules of a project
@@ -116,7 +116,7 @@ def tell(session: Session, row: AnyRow, state: RunState, *fire_times: tuple[int,
     event = {"event": f"periodic:{state}"}
     by = {"user": name_of(row.id)}
     activity.add(session, row.project_id, [orjson.dumps({**event, **body, **by}) for body in bodies])
-    webhooks.emit(session, row.project_id, event["event"], *bodies)
+    outbox.emit(session, row.project_id, event["event"], *bodies)
 
 
 def _columns(session: Session, plan: Plan) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from app.keys import LARGEST
 from app.models import Project, ProjectSetting, Spider, Version
 from app.services import activity
 
+TOLD_LENGTH = 255  # characters of the names of settings that one event tells
+
 
 def create(session: Session, name: str, project_id: int | None = None) -> int:
     """Create a project and return its id: the one given, or the next free number.
@@ -196,8 +198,8 @@ def setting(session: Session, project_id: int, name: str) -> Any:
     return None if found is None else orjson.loads(found.value)
 
 
-def set_settings(session: Session, project_id: int, values: dict[str, Any]) -> None:
-    """Merge values into the settings; null is a value too.
+def set_settings(session: Session, project_id: int, values: dict[str, Any], by: str) -> None:
+    """Merge values into the settings; null is a value too. The activity log has their names only.
 
     Raises:
         BadParameter: a name is empty, has a NUL or more than 255 characters; a value is nested too deeply.
@@ -215,9 +217,12 @@ def set_settings(session: Session, project_id: int, values: dict[str, Any]) -> N
             index_elements=["project_id", "name"], set_={"value": new.excluded.value}
         )
         session.execute(written, rows)
+        names = ", ".join(sorted(values))[:TOLD_LENGTH]
+        activity.happened_to(session, project_id, by, activity.SETTINGS, name=names)
 
 
-def remove_setting(session: Session, project_id: int, name: str) -> None:
+def remove_setting(session: Session, project_id: int, name: str, by: str) -> None:
     """Remove a setting, if there is one of that name."""
     mine = col(ProjectSetting.project_id) == project_id
-    session.execute(delete(ProjectSetting).where(mine, col(ProjectSetting.name) == name))
+    if execute(session, delete(ProjectSetting).where(mine, col(ProjectSetting.name) == name)).rowcount:
+        activity.happened_to(session, project_id, by, activity.SETTING_REMOVED, name=name)

@@ -9,7 +9,7 @@ from app.db import execute, now_ms
 from app.errors import NotFound, Refused
 from app.keys import JobKey
 from app.models import Job, JobState, Spider
-from app.services import jobmeta, jobs
+from app.services import activity, jobmeta, jobs
 from app.services.jobs import NewJob
 
 
@@ -53,7 +53,7 @@ def again(session: Session, key: JobKey, by: str) -> JobKey:
     return jobs.schedule(session, key.project, same(session, key), by)
 
 
-def set_priority(session: Session, key: JobKey, priority: int) -> None:
+def set_priority(session: Session, key: JobKey, priority: int, by: str) -> None:
     """Change the priority of a job while it waits: one UPDATE, which names that state.
 
     Args:
@@ -75,4 +75,5 @@ def set_priority(session: Session, key: JobKey, priority: int) -> None:
     )
     if changed.rowcount == 0:
         raise Refused(f"job {key} does not wait any more, its priority stays what it is")
+    activity.happened_to(session, key.project, by, activity.PRIORITY, job=str(key), priority=str(priority))
     broker.wake_after_commit(session, priority)

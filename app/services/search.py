@@ -13,8 +13,8 @@ from app.models import Chunk, Kind
 from app.services import records
 from app.services.records import MAX_RECORDS, STATUS
 
-MOST_RECORDS = 50_000  # that one search unpacks …
-MOST_BYTES = 24 << 20  # … unless they are large
+MOST_RECORDS = 15_000  # that one search unpacks, so that it ends soon …
+MOST_BYTES = 8 << 20  # … unless they are large
 MOST_CHUNKS = 5_000  # that it looks at in the index
 AT_ONCE = 200
 

@@ -1,19 +1,20 @@
-"""Webhooks: whom a project tells, of what; and the deliveries that each change leaves behind for them."""
+"""Webhooks: whom a project tells, of what; and the log of what was delivered to them."""
 
 import base64
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app.db import AnyRow, execute, now_ms
 from app.errors import BadParameter, NotFound, Refused
 from app.models import Delivery, DeliveryState, Webhook
+from app.services import activity, outbox
 from app.settings import settings
 
 # What may be told of; a webhook that names none of them is told all.
@@ -25,20 +26,6 @@ TEST = "test"
 
 URL_LENGTH = 2000  # characters
 MOST_WEBHOOKS = 50  # of a project
-
-_WEBHOOK, _DELIVERY = Webhook.__table__, Delivery.__table__  # type: ignore[attr-defined]
-# Made once: every change of a job asks. The rows are held, so that one that is being removed is passed
-# over here, and does not make the change fail.
-_TOLD = (
-    select(_WEBHOOK.c.id, _WEBHOOK.c.events)
-    .where(_WEBHOOK.c.project_id == bindparam("project"), _WEBHOOK.c.enabled)
-    .with_for_update(read=True, key_share=True)
-)
-_INSERT = (
-    insert(_DELIVERY)
-    .values(state=DeliveryState.PENDING, attempts=0, next_time=now_ms(), created_time=now_ms())
-    .inline()
-)
 
 
 def create(session: Session, project_id: int, url: str, events: Sequence[str], by: str) -> tuple[int, str]:
@@ -59,7 +46,15 @@ def create(session: Session, project_id: int, url: str, events: Sequence[str], b
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     row = {"project_id": project_id, "secret": secret, "enabled": True, "created_by": by, **values}
     made = insert(Webhook).values(created_time=now_ms(), **row).returning(col(Webhook.id))
-    return session.scalars(made).one() or 0, secret
+    webhook_id = session.scalars(made).one() or 0
+    _note(session, project_id, webhook_id, url, by, activity.WEBHOOK_CREATED)
+    return webhook_id, secret
+
+
+def _note(session: Session, project_id: int, webhook_id: int, url: str, by: str, event: str) -> None:
+    """Of the address only the host is told: the rest may be a secret of who is called."""
+    host = urlsplit(url).hostname or ""
+    activity.happened_to(session, project_id, by, event, webhook=str(webhook_id), host=host)
 
 
 def checked_url(url: str) -> str:
@@ -95,6 +90,7 @@ def update_one(
     session: Session,
     project_id: int,
     webhook_id: int,
+    by: str,
     *,
     url: str | None = None,
     events: Sequence[str] | None = None,
@@ -114,20 +110,30 @@ def update_one(
         values["events"] = _checked_events(events)
     if enabled is not None:
         values["enabled"] = enabled
-    this = _this(project_id, webhook_id)
-    if values and execute(session, update(Webhook).where(*this).values(values)).rowcount == 0:
+    if not values:
+        return
+    changed = update(Webhook).where(*_this(project_id, webhook_id)).values(values).returning(col(Webhook.url))
+    its_url = execute(session, changed).scalar_one_or_none()
+    if its_url is None:
         raise _unknown(webhook_id)
+    event = activity.WEBHOOK_CHANGED
+    if values.keys() == {"enabled"}:
+        event = activity.WEBHOOK_ENABLED if enabled else activity.WEBHOOK_DISABLED
+    _note(session, project_id, webhook_id, its_url, by, event)
 
 
-def remove(session: Session, project_id: int, webhook_id: int) -> None:
+def remove(session: Session, project_id: int, webhook_id: int, by: str) -> None:
     """Forget a webhook and all that was, or was to be, delivered to it.
 
     Raises:
         NotFound: the project has no such webhook.
 
     """
-    if execute(session, delete(Webhook).where(*_this(project_id, webhook_id))).rowcount == 0:
+    gone = delete(Webhook).where(*_this(project_id, webhook_id)).returning(col(Webhook.url))
+    url = execute(session, gone).scalar_one_or_none()
+    if url is None:
         raise _unknown(webhook_id)
+    _note(session, project_id, webhook_id, url, by, activity.WEBHOOK_DELETED)
 
 
 def _this(project_id: int, webhook_id: int) -> tuple[Any, Any]:
@@ -170,24 +176,6 @@ def one(session: Session, project_id: int, webhook_id: int) -> AnyRow:
     return row
 
 
-def emit(session: Session, project_id: int, event: str, *bodies: Mapping[str, Any]) -> None:
-    """What happened is to be told, once for each body, to all webhooks of the project that ask for it.
-
-    It is written in the transaction of what it tells of: either both are there, or neither. A project
-    without webhooks pays one look into an index. ``time`` and, of a job, ``summary`` are added when it is
-    first sent.
-    """
-    told = session.execute(_TOLD, {"project": project_id}).all() if bodies else ()
-    rows = [
-        {"webhook_id": webhook.id, "event": event, "body": {"event": event, "project": project_id, **body}}
-        for body in bodies
-        for webhook in told
-        if not webhook.events or event in webhook.events
-    ]
-    if rows:
-        session.execute(_INSERT, rows if len(rows) > 1 else rows[0])
-
-
 def test(session: Session, project_id: int, webhook_id: int, by: str) -> None:
     """Send something now, to see whether it arrives.
 
@@ -199,7 +187,7 @@ def test(session: Session, project_id: int, webhook_id: int, by: str) -> None:
     if not one(session, project_id, webhook_id).enabled:
         raise Refused("the webhook is disabled")
     body = {"event": TEST, "project": project_id, "user": by}
-    session.execute(_INSERT, {"webhook_id": webhook_id, "event": TEST, "body": body})
+    outbox.add(session, [{"webhook_id": webhook_id, "event": TEST, "body": body}])
 
 
 def deliveries(

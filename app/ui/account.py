@@ -43,7 +43,7 @@ def set_password(call: Visit) -> Response:
             raise BadParameter("The two passwords differ.")
         stored = passwords.hashed(new)
         with transaction() as session:
-            passwords.store(session, visitor.name, stored, visitor.call.login)
+            passwords.store(session, visitor.name, stored, visitor.name, visitor.call.login)
     except PROBLEMS as problem:
         return _page(call, problem)
     return see("/account", "Your password was set. Other browsers were signed out.")
@@ -55,7 +55,7 @@ def new_key(call: Visit) -> Response:
     with transaction() as session:
         visitor = enter(session, call)
         confirmed = visitor.params.flag("confirmed")
-        key = apikeys.rotate(session, visitor.name, call.login) if confirmed else None
+        key = apikeys.rotate(session, visitor.name, visitor.name, call.login) if confirmed else None
     if key is not None:
         return _page(call, key=key)
     question = "Your present key is invalid at once: change it wherever it is used."

@@ -23,8 +23,10 @@ KINDS = (
     ("job:scheduled", "jobs scheduled"),
     ("job:cancelled", "jobs cancelled"),
     ("job:deleted", "jobs deleted"),
-    ("project:", "deploys and names"),
+    ("project:", "deploys, names and settings"),
     ("member:", "members"),
+    ("key:", "keys and passwords"),
+    ("webhook:", "webhooks"),
     ("periodic:", "periodic jobs"),
 )
 TOLD = {
@@ -33,11 +35,26 @@ TOLD = {
     "job:completed": "finished",
     "job:cancelled": "asked to stop",
     "job:deleted": "deleted",
+    activity.KILLED: "killed",
+    activity.PRIORITY: "changed the priority of",
+    activity.TAGGED: "changed the tags of",
     activity.DEPLOYED: "deployed version",
     activity.VERSION: "made current: version",
     activity.RENAMED: "renamed the project to",
+    activity.SETTINGS: "changed settings:",
+    activity.SETTING_REMOVED: "removed the setting",
     activity.MEMBER_ADDED: "added member",
     activity.MEMBER_REMOVED: "removed member",
+    activity.KEY_CREATED: "made the key of",
+    activity.KEY_ROTATED: "made a new key for",
+    activity.KEY_REVOKED: "revoked the key of",
+    activity.PASSWORD_SET: "set the password of",
+    activity.PASSWORD_REMOVED: "removed the password of",
+    activity.WEBHOOK_CREATED: "added a webhook to",
+    activity.WEBHOOK_CHANGED: "changed the webhook to",
+    activity.WEBHOOK_DELETED: "deleted the webhook to",
+    activity.WEBHOOK_ENABLED: "enabled the webhook to",
+    activity.WEBHOOK_DISABLED: "disabled the webhook to",
     activity.PERIODIC_CREATED: "made the periodic job",
     activity.PERIODIC_CHANGED: "changed the periodic job",
     activity.PERIODIC_DELETED: "deleted the periodic job",
@@ -48,6 +65,9 @@ TOLD = {
     "periodic:missed": "missed a run:",
     "periodic:failed": "failed to run:",
 }
+
+WHAT = ("version", "name", "member", "reason", "host")  # fields that say to what
+DETAILS = (("added", "added"), ("removed", "removed"), ("priority", "to"))  # of an event of jobs, with words
 
 
 @router.get("")
@@ -71,7 +91,10 @@ def _row(project: int, row: AnyRow) -> dict[str, Any]:
     told = orjson.loads(row.event)
     name = told.get("event")
     known = TOLD.get(name) if isinstance(name, str) else None
-    what = next((told[field] for field in ("version", "name", "member", "reason") if told.get(field)), "")
+    what = next((told[field] for field in WHAT if told.get(field)), "")
+    if name == activity.TAGGED and "jobs" in told:
+        what = f"{told['jobs']} jobs"
+    details = [f"{words} {told[field]}" for field, words in DETAILS if told.get(field)]
     key = None
     with suppress(BadParameter):
         key = JobKey.parse(str(told.get("job", "")))
@@ -82,6 +105,7 @@ def _row(project: int, row: AnyRow) -> dict[str, Any]:
         "job": key if key is not None and key.project == project else None,
         "words": known,
         "what": what if known else "",
+        "details": ", ".join(details) if name in (activity.PRIORITY, activity.TAGGED) else "",
         "text": "" if known else row.event[:400],
         "name": name if isinstance(name, str) else "",
     }

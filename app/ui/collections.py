@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.db import reading, transaction
-from app.errors import NotFound
+from app.errors import BadParameter, NotFound
 from app.services import collections
 from app.services.collections import KEY_LENGTH, TYPES, Address, Range, Record, Source
 from app.ui.wire import Visit, Visitor, enter_project, render, see
@@ -14,27 +14,29 @@ from app.ui.wire import Visit, Visitor, enter_project, render, see
 router = APIRouter(prefix="/p/{project}/collections")
 
 PAGE = 50  # records
-COUNTED, COUNTED_WELL = 1000, 100_000  # records of each in the list, and of one that is looked at
-COLLECTIONS = 200  # in the list
+COUNTED, COUNTED_WELL = 100, 100_000  # records of each in the list, and of one that is looked at
+COLLECTIONS = 50  # in the list
 SHOWN = 300  # characters of a record in the list
 
 
 @router.get("")
 def listing(call: Visit, project: str) -> Response:
-    """All collections by name, with how many records they have."""
+    """Collections by name, a part at a time, with how many records they have."""
     with reading() as session:
         visitor, project_id = enter_project(session, call, project)
-        after = visitor.params.maybe("after") or ""
-        names = [each for each in collections.listing(session, project_id) if each[1] > after]
-        shown = names[:COLLECTIONS]
+        after = visitor.params.maybe("after") or "", visitor.params.maybe("type") or ""
+        if "\0" in "".join(after):
+            raise BadParameter("invalid value for after: NUL character")
+        found = collections.part(session, project_id, COLLECTIONS + 1, after)
+        shown = found[:COLLECTIONS]
         sources = [collections.find(session, Address(project_id, kind, name)) for kind, name in shown]
     rows = [
         (kind, name, collections.tally(source, Range(), maxscan=COUNTED))
         for (kind, name), source in zip(shown, sources, strict=True)
         if source is not None
     ]
-    more = shown[-1][1] if len(names) > COLLECTIONS else None
-    return render("collections", visitor, rows=rows, more=more, after=after)
+    more = shown[-1] if len(found) > COLLECTIONS else None
+    return render("collections", visitor, rows=rows, more=more, after=after[0])
 
 
 @router.get("/{kind}/{name}")

@@ -102,8 +102,8 @@ def stop(call: Visit, project: str, spider: int, job: int) -> Response:
 def kill(call: Visit, project: str, spider: int, job: int) -> Response:
     """Wait for it no longer: it was asked to stop before."""
     with transaction() as session:
-        _, view = enter_job(session, call, project, spider, job)
-        killed = jobs.kill(session, [view.key])
+        visitor, view = enter_job(session, call, project, spider, job)
+        killed = jobs.kill(session, [view.key], visitor.name)
     return see(_page(view), "The job is being killed." if killed else "There was nothing to kill.")
 
 
@@ -147,7 +147,9 @@ def tags(call: Visit, project: str, spider: int, job: int) -> Response:
         removed = visitor.params.maybe("remove", length=TAG_LENGTH) or ""
         if not added and not removed:
             raise BadParameter("Write the tag first.")
-        joblist.update_tags(session, [view.id], [added] if added else [], [removed] if removed else [])
+        changes = ([added] if added else [], [removed] if removed else [])
+        if joblist.update_tags(session, [view.id], *changes):
+            joblist.tell_of_tags(session, view.key.project, visitor.name, *changes, view.key)
     return see(_page(view))
 
 

@@ -67,7 +67,7 @@ def priority(call: Visit, project: str) -> Response:
         visitor, project_id = enter_project(session, call, project)
         key = _keys(visitor.params, project_id)[0]
         level = visitor.params.integer("priority", 2, 0, 4)
-        rerun.set_priority(session, key, level)
+        rerun.set_priority(session, key, level, visitor.name)
     return see(_back(visitor), f"Job {key} now has priority {level}.")
 
 
@@ -130,6 +130,7 @@ def _portions(keys: Sequence[JobKey]) -> Iterator[Sequence[JobKey]]:
 def _carry_out(action: str, keys: Sequence[JobKey], tag: str, by: str) -> tuple[int, list[str]]:
     """Do it, some jobs at a time, each portion a transaction; how many it were, and what was refused."""
     problems: list[str] = []
+    told = False
 
     def again(session: Session, some: Sequence[JobKey], by: str) -> int:
         done = 0
@@ -142,8 +143,12 @@ def _carry_out(action: str, keys: Sequence[JobKey], tag: str, by: str) -> tuple[
         return done
 
     def tagged(session: Session, some: Sequence[JobKey], by: str) -> int:
+        nonlocal told
         ids = jobs.ids_of(session, some)
-        joblist.update_tags(session, ids, *(([tag], []) if action == "tag" else ([], [tag])))
+        tags: tuple[list[str], list[str]] = ([tag], []) if action == "tag" else ([], [tag])
+        if joblist.update_tags(session, ids, *tags) and not told:
+            joblist.tell_of_tags(session, keys[0].project, by, *tags, len(keys))
+            told = True
         return len(ids)
 
     work: dict[str, Callable[[Session, Sequence[JobKey], str], int]] = {

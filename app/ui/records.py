@@ -7,24 +7,24 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from app.api import formats
+from app.api.streams import Stream
 from app.db import reading
 from app.errors import BadParameter, NotFound
-from app.keys import LARGEST
+from app.keys import LARGEST, JobKey
 from app.models import JobState, Kind
 from app.services import coverage, records, rerun, search
-from app.services.coverage import Coverage
 from app.services.search import Wanted
 from app.ui import run, shown
 from app.ui.job import ADDRESS, enter_job
 from app.ui.job import page as show
-from app.ui.wire import Visit, Visitor
+from app.ui.wire import HEADERS, Visit, Visitor
 
 router = APIRouter(prefix=ADDRESS)
 
 ROWS, ITEMS_AS_JSON, LINES = 50, 20, 200  # of one page
 COLUMNS = 40  # of the table of items
 TEXT_LENGTH = 500  # characters that are looked for
-FIELDS_LENGTH = 4000  # characters of the list of CSV columns
 JSON_ITEMS = 1000  # that one items.json has at most
 LEVELS = ((0, "All"), (20, "Info and above"), (30, "Warnings and above"), (40, "Errors"))
 STATUS_FORM = "a status, as 404, or a class, as 4xx"
@@ -49,7 +49,7 @@ def items(call: Visit, project: str, spider: int, job: int) -> Response:
         as_json=as_json, table=table, whole=whole if as_json else [],
         columns=columns[:COLUMNS], hidden=len(columns) - COLUMNS, rows=rows,
         fields=shown.columns([], counted.counts), kept=_kept(visitor, "q", "field", "view"),
-        downloads=_downloads(str(view.key), counted),
+        downloads=_downloads(view.key, counted.total),
     )  # fmt: skip
 
 
@@ -71,6 +71,17 @@ def item(call: Visit, project: str, spider: int, job: int, number: int) -> Respo
         total=total,
         text=shown.whole(found[0].value, LARGEST)[0],
     )
+
+
+@router.get("/items.csv")
+def items_csv(call: Visit, project: str, spider: int, job: int) -> Response:
+    """All items as CSV with all their fields, whatever these are called: the API's list cannot name each."""
+    with reading() as session:
+        _, view = enter_job(session, call, project, spider, job)
+        total = records.total(session, view.id, Kind.ITEMS)
+    columns = shown.columns([], coverage.fields(view.id))
+    blocks = records.read(view.id, Kind.ITEMS, 0, total)
+    return Stream(formats.csv_rows(blocks, columns, True), formats.CSV, HEADERS)
 
 
 @router.get("/requests")
@@ -150,16 +161,14 @@ def _kept(visitor: Visitor, *names: str) -> Mapping[str, Any]:
     return {name: visitor.call.params[name] for name in names if visitor.call.params.get(name)}
 
 
-def _downloads(key: str, counted: Coverage) -> list[tuple[str, str]]:
+def _downloads(key: JobKey, total: int) -> list[tuple[str, str]]:
     """Words and address of each form in which the items can be fetched."""
-    query = {"project": key.partition("/")[0], "job": key}
-    fields = ""
-    for name in shown.columns([], counted.counts):
-        if "," not in name and len(fields) + len(name) < FIELDS_LENGTH:
-            fields += f",{name}" if fields else name
-    forms: list[tuple[str, str, dict[str, str]]] = [("JSON lines", "jl", {}), ("XML", "xml", {})]
-    few = counted.total <= JSON_ITEMS
-    forms.insert(0, ("JSON" if few else "JSON (first 1000)", "json", {"count": str(JSON_ITEMS)}))
-    if fields:
-        forms.insert(0, ("CSV", "csv", {"fields": fields, "include_headers": "1"}))
-    return [(words, f"/api/items.{form}?{urlencode({**query, **more})}") for words, form, more in forms]
+    query = {"project": str(key.project), "job": str(key)}
+    few = total <= JSON_ITEMS
+    forms: list[tuple[str, str, dict[str, str]]] = [
+        ("JSON" if few else "JSON (first 1000)", "json", {"count": str(JSON_ITEMS)}),
+        ("JSON lines", "jl", {}),
+        ("XML", "xml", {}),
+    ]
+    of_api = [(words, f"/api/items.{form}?{urlencode({**query, **more})}") for words, form, more in forms]
+    return [("CSV", f"/p/{key}/items.csv"), *of_api]

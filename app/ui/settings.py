@@ -71,7 +71,7 @@ def set_value(call: Visit, project: str) -> Response:
         with transaction() as session:
             visitor, project_id = enter_project(session, call, project)
             name = visitor.params.text("setting").strip()
-            projects.set_settings(session, project_id, {name: _value(visitor)})
+            projects.set_settings(session, project_id, {name: _value(visitor)}, visitor.name)
     except PROBLEMS as problem:
         return _page(call, project, problem)
     return see(f"/p/{project_id}/settings", f"Setting {name} was saved.")
@@ -93,7 +93,7 @@ def remove_value(call: Visit, project: str) -> Response:
     with transaction() as session:
         visitor, project_id = enter_project(session, call, project)
         name = visitor.params.text("setting")
-        projects.remove_setting(session, project_id, name)
+        projects.remove_setting(session, project_id, name, visitor.name)
     return see(f"/p/{project_id}/settings", f"Setting {name} was removed.")
 
 
@@ -127,9 +127,8 @@ def new_user(call: Visit, project: str) -> Response:
         with transaction() as session:
             visitor, project_id, user = _enter(session, call, project)
             admin = visitor.params.flag("admin")
-            key = apikeys.create(session, user, admin=admin)
-            if not admin:
-                apikeys.add_member(session, project_id, user, visitor.name)
+            theirs = () if admin else (project_id,)
+            key = apikeys.create(session, user, projects=theirs, admin=admin, by=visitor.name)
     except PROBLEMS as problem:
         return _page(call, project, problem)
     return _shown(call, project, user, key)
@@ -144,7 +143,8 @@ def new_key(call: Visit, project: str) -> Response:
     if not (asked := _confirmed(call, project, "key", "Make a new key for {}?", "Make a new key", question)):
         with transaction() as session:
             visitor, _, user = _enter(session, call, project)
-            key = apikeys.rotate(session, user, visitor.call.login if user == visitor.name else None)
+            login = visitor.call.login if user == visitor.name else None
+            key = apikeys.rotate(session, user, visitor.name, login)
         return _shown(call, project, user, key)
     return asked
 
@@ -172,7 +172,7 @@ def revoke(call: Visit, project: str) -> Response:
             visitor, project_id, user = _enter(session, call, project)
             if user == visitor.name:
                 raise BadParameter("You cannot revoke your own key. Make a new one instead.")
-            apikeys.revoke(session, user)
+            apikeys.revoke(session, user, visitor.name)
         return see(f"/p/{project_id}/settings", f"The key of {user} is invalid now.")
     return asked
 

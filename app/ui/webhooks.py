@@ -122,7 +122,7 @@ def change(call: Visit, project: str, webhook: str) -> Response:
         with transaction() as session:
             visitor, project_id, webhook_id = _enter(session, call, project, webhook)
             url, events = _url(visitor.params), _events(visitor.params)
-            webhooks.update_one(session, project_id, webhook_id, url=url, events=events)
+            webhooks.update_one(session, project_id, webhook_id, visitor.name, url=url, events=events)
     except PROBLEMS as problem:
         return _one(call, project, webhook, problem)
     return see(_here(project_id, webhook_id), "The webhook was changed.")
@@ -134,7 +134,7 @@ def enable(call: Visit, project: str, webhook: str) -> Response:
     with transaction() as session:
         visitor, project_id, webhook_id = _enter(session, call, project, webhook)
         enabled = visitor.params.flag("enabled")
-        webhooks.update_one(session, project_id, webhook_id, enabled=enabled)
+        webhooks.update_one(session, project_id, webhook_id, visitor.name, enabled=enabled)
     said = "enabled: it is told of what happens from now on" if enabled else "disabled"
     return see(_here(project_id, webhook_id), f"The webhook is {said}.")
 
@@ -167,7 +167,7 @@ def delete(call: Visit, project: str, webhook: str) -> Response:
         visitor, project_id, webhook_id = _enter(session, call, project, webhook)
         hook = webhooks.one(session, project_id, webhook_id)
         if visitor.params.flag("confirmed"):
-            webhooks.remove(session, project_id, webhook_id)
+            webhooks.remove(session, project_id, webhook_id, visitor.name)
             return see(f"/p/{project_id}/settings/webhooks", "The webhook was deleted.")
     here = _here(project_id, webhook_id)
     return render(

@@ -308,7 +308,7 @@ def test_a_job_that_nobody_of_ours_runs_is_marked_and_goes_on() -> None:
 
 def kill(*keys: JobKey) -> int:
     with db.transaction() as session:
-        return jobs.kill(session, keys)
+        return jobs.kill(session, keys, "somebody")
 
 
 def test_a_job_that_was_asked_to_stop_can_be_killed() -> None:

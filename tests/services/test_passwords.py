@@ -18,7 +18,7 @@ GOOD = "correct horse"
 def set_password(name: str, password: str | None) -> None:
     stored = None if password is None else passwords.hashed(password)
     with db.transaction() as session:
-        passwords.store(session, name, stored)
+        passwords.store(session, name, stored, "somebody")
 
 
 def checked(name: str, password: str) -> str | None:
@@ -55,7 +55,7 @@ def test_a_password_goes_with_another_one_with_none_and_with_the_key() -> None:
     set_password("guest", "another one")
     assert (checked("guest", GOOD), checked("guest", "another one")) == (None, "guest")
     with db.transaction() as session:
-        apikeys.revoke(session, "guest")
+        apikeys.revoke(session, "guest", "somebody")
     assert checked("guest", "another one") is None
     with pytest.raises(NotFound):
         set_password("guest", GOOD)

@@ -102,22 +102,22 @@ def test_deploys_and_declarations_at_once_share_no_number() -> None:
 
 def test_settings() -> None:
     with db.transaction() as session:
-        projects.set_settings(session, 1, {"a": 1, "b": None})
-        projects.set_settings(session, 1, {"a": {"c": "ü\0"}})
-        projects.set_settings(session, 1, {})
+        projects.set_settings(session, 1, {"a": 1, "b": None}, "joe")
+        projects.set_settings(session, 1, {"a": {"c": "ü\0"}}, "joe")
+        projects.set_settings(session, 1, {}, "joe")
         assert projects.settings(session, 1) == {"a": {"c": "ü\0"}, "b": None}
         assert [projects.setting(session, 1, name) for name in ("a", "b", "x")] == [{"c": "ü\0"}, None, None]
-        projects.remove_setting(session, 1, "a")
-        projects.remove_setting(session, 1, "x")
+        projects.remove_setting(session, 1, "a", "joe")
+        projects.remove_setting(session, 1, "x", "joe")
         assert projects.settings(session, 1) == {"b": None}
 
 
 def test_settings_that_cannot_be() -> None:
     for name in ("", "x" * 256, "a\0"):
         with db.transaction() as session, pytest.raises(BadParameter, match="name of a setting"):
-            projects.set_settings(session, 1, {"ok": 1, name: 1})
+            projects.set_settings(session, 1, {"ok": 1, name: 1}, "joe")
     with db.transaction() as session, pytest.raises(TooLarge, match="1048576"):
-        projects.set_settings(session, 1, {"ok": 1, "a": "x" * (1 << 20)})
+        projects.set_settings(session, 1, {"ok": 1, "a": "x" * (1 << 20)}, "joe")
     with db.reading() as session:
         assert projects.settings(session, 1) == {}
 

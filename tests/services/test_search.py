@@ -48,6 +48,12 @@ def test_pages_by_index() -> None:
     assert numbers(look(job, Kind.ITEMS, 10)) == numbers(look(job, Kind.ITEMS, 99)) == []
 
 
+def test_a_search_without_a_match_ends_soon() -> None:
+    job = job_with_items(({"n": n} for n in range(17_000)), chunk=1000)
+    page = look(job, Kind.ITEMS, text="none")
+    assert (page.records, page.stop, page.done) == ([], 15_000, False)
+
+
 def test_log_entries_of_a_level_or_above() -> None:
     job = logged(10, 20, 20, 40, 20, 20, 30, 50)
     assert numbers(look(job, Kind.LOGS, level=40)) == [3, 7]

@@ -33,7 +33,7 @@ def make_webhook(*events: str, project: int = 1, url: str = URL) -> int:
 
 def change(webhook_id: int, **values: Any) -> None:
     with db.transaction() as session:
-        webhooks.update_one(session, 1, webhook_id, **values)
+        webhooks.update_one(session, 1, webhook_id, "admin", **values)
 
 
 def told() -> list[tuple[int, str, Any]]:
@@ -97,7 +97,7 @@ def test_a_webhook_is_changed_disabled_and_removed() -> None:
     with pytest.raises(Refused), db.transaction() as session:
         webhooks.test(session, 1, webhook, "admin")
     with db.transaction() as session:
-        webhooks.remove(session, 1, webhook)
+        webhooks.remove(session, 1, webhook, "admin")
     assert told() == []
 
 
@@ -142,8 +142,8 @@ def test_the_platform_may_name_the_hosts_that_may_be_called(monkeypatch: pytest.
 def test_what_is_anothers_is_not_found() -> None:
     webhook = make_webhook(project=make_project())
     for call in (
-        lambda session: webhooks.update_one(session, 1, webhook, enabled=False),
-        lambda session: webhooks.remove(session, 1, webhook),
+        lambda session: webhooks.update_one(session, 1, webhook, "admin", enabled=False),
+        lambda session: webhooks.remove(session, 1, webhook, "admin"),
         lambda session: webhooks.test(session, 1, webhook, "admin"),
         lambda session: webhooks.deliveries(session, 1, webhook, 10),
         lambda session: webhooks.redeliver(session, 1, 1),
@@ -179,7 +179,7 @@ def test_webhooks_that_come_and_go_make_no_change_of_a_job_fail() -> None:
             else:
                 webhook = make_webhook()
                 with db.transaction() as session:
-                    webhooks.remove(session, 1, webhook)
+                    webhooks.remove(session, 1, webhook, "admin")
 
     assert at_once(4, work) == [None] * 4
     assert len(states()) == 45

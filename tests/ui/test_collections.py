@@ -1,5 +1,8 @@
 """Collections: the list, records by key, one record, deleting."""
 
+import re
+from html import unescape
+
 import pytest
 
 from app import db
@@ -29,6 +32,28 @@ def test_the_list_counts_records_and_says_where_it_stopped(
     page = browser.get("/p/1/collections").text
     assert ("/p/1/collections/s/few" in page, "/p/1/collections/vcs/many" in page) == (True, True)
     assert page.count("more than 2") == 1
+
+
+def test_the_list_never_looks_at_many_records(browser: Browser) -> None:
+    put("large", *map(str, range(101)))
+    for n in range(51):
+        put(f"small{n:02}", "a")
+    page = browser.get("/p/1/collections").text
+    assert ("more than 100" in page, page.count("data-row"), "More collections" in page) == (True, 50, True)
+
+
+def test_pages_of_the_list_lose_no_type_of_a_name(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.ui.collections.COLLECTIONS", 1)
+    for name, kind in (("a", "s"), ("b", "s"), ("b", "vcs"), ("b", "cs"), ("c", "s")):
+        put(name, "k", kind=kind)
+    seen, address = [], "/p/1/collections"
+    for _ in range(5):
+        page = unescape(browser.get(address).text)
+        seen += re.findall(r'class="lead"><a href="/p/1/collections/(\w+/\w+)"', page)
+        address = "/p/1/collections" + next(iter(re.findall(r'collections(\?after=[^"]+)"', page)), "")
+    assert seen == ["s/a", "cs/b", "s/b", "vcs/b", "s/c"]
+    assert "More collections" not in page
+    assert browser.get("/p/1/collections", after="a\0").status_code == 400
 
 
 def test_records_come_by_key_in_pages(browser: Browser) -> None:

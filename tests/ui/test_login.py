@@ -55,7 +55,7 @@ def test_a_key_signs_in(stranger: Browser) -> None:
 def test_a_user_signs_in_with_a_password(stranger: Browser) -> None:
     make_key("anna", projects=[1])
     with db.transaction() as session:
-        passwords.store(session, "anna", passwords.hashed("correct horse"))
+        passwords.store(session, "anna", passwords.hashed("correct horse"), "somebody")
     assert stranger.sign_in("wrong horse", "anna").status_code == 403
     assert stranger.sign_in("correct horse", "anna").status_code == 303
 
@@ -128,7 +128,7 @@ def test_a_login_ends_in_time_and_with_the_key(browser: Browser) -> None:
     assert browser.get("/").status_code == 303
     assert browser.sign_in().status_code == 303
     with db.transaction() as session:
-        apikeys.revoke(session, "admin")
+        apikeys.revoke(session, "admin", "somebody")
     assert browser.get("/").status_code == 303
 
 

@@ -5,10 +5,12 @@ from html import unescape
 from typing import Any
 
 import pytest
+from sqlalchemy import null, update
+from sqlmodel import col
 
 from app import db
-from app.models import Kind
-from app.services import records
+from app.models import Chunk, Kind
+from app.services import coverage, records
 from app.ui import records as tabs
 from tests.factories import (
     append,
@@ -19,6 +21,7 @@ from tests.factories import (
     job_with_items,
     log_entry,
     make_job,
+    make_project,
     running_job,
 )
 from tests.ui.conftest import Browser
@@ -135,13 +138,35 @@ def test_odd_records_are_shown_all_the_same(browser: Browser) -> None:
 
 def test_downloads_are_plain_links(browser: Browser) -> None:
     job = job_with_items([{"a": 1, "b,c": 2, "d e": "x"}])
-    links = re.findall(r'href="(/api/items\.\w+\?[^"]+)"', page(browser, job.key, "/items"))
+    links = re.findall(r'href="(\S+/items\.\w+[^"]*)" download', page(browser, job.key, "/items"))
     assert [link.partition("?")[0] for link in links] == [
-        f"/api/items.{form}" for form in ("csv", "json", "jl", "xml")
+        f"/p/{job.key}/items.csv",
+        *(f"/api/items.{form}" for form in ("json", "jl", "xml")),
     ]
     answer = browser.get(links[0])
-    assert answer.text == "a,d e\n1,x\n"
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.text == 'a,"b,c",d e\n1,2,x\n'
     assert all(browser.get(link).status_code == 200 for link in links)
+
+
+def test_the_csv_has_every_field_of_every_item(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{'x' * 50}{n:03}" for n in range(150)]  # too many characters for one parameter
+    job = job_with_items([dict.fromkeys(names, 1), {"late": 2}, {"last": 3}, {"last": 4}], chunk=1)
+    with db.transaction() as session:  # as the first release has stored them
+        session.execute(update(Chunk).where(col(Chunk.first) > 0).values(counts=null()))
+    monkeypatch.setattr(coverage, "AT_ONCE", 2)
+    lines = browser.get(f"/p/{job.key}/items.csv").text.splitlines()
+    assert sorted(lines[0].split(",")) == sorted([*names, "late", "last"])
+    assert [line.count(",") for line in lines] == [151] * 5
+    monkeypatch.setattr(coverage, "MOST_FIELDS", 151)
+    answer = browser.get(f"/p/{job.key}/items.csv")
+    assert (answer.status_code, "more than 151 different fields" in answer.text) == (409, True)
+
+
+def test_others_get_no_csv(guest: Browser) -> None:
+    make_project(2)
+    key = make_job(project=2)
+    assert guest.get(f"/p/{key}/items.csv").status_code == 403
 
 
 def requested(*statuses: int) -> Any:

@@ -124,7 +124,7 @@ def count(call: Call) -> Response:
 def update(call: Call) -> Response:
     """Add and remove tags of all jobs that the filters select."""
     with reading() as session:
-        _, params, project = enter(session, call)
+        principal, params, project = enter(session, call)
         wanted = read_filter(params, project)
         if not wanted.narrows:
             raise BadParameter("No query filters provided")
@@ -136,9 +136,12 @@ def update(call: Call) -> Response:
             count, offset = -count, joblist.last_offset(session, wanted, -count)
         # Written down first: the filter may ask for the very tags that change.
         chosen = joblist.ids(session, wanted, count, offset)
+    told = False
     for portion in joblist.portions(chosen):
         with transaction() as session:
-            joblist.update_tags(session, portion, add, remove)
+            if joblist.update_tags(session, portion, add, remove) and not told:
+                joblist.tell_of_tags(session, project, principal.name, add, remove, len(chosen))
+                told = True
     return ok(count=len(chosen))
 
 

@@ -115,10 +115,10 @@ def write_setting(call: Caller, project: str, name: str) -> Response:
 
 def _write(call: Call, project: str, place: int | None) -> Response:
     with reading() as session:
-        _, project_id = enter(session, call, project)
+        name, project_id = enter(session, call, project)
     values = call.object() if place is None else {rest(call.path, place, "setting"): one_value(call)}
     with transaction() as session:
-        projects.set_settings(session, project_id, values)
+        projects.set_settings(session, project_id, values, name)
     return empty()
 
 
@@ -126,8 +126,8 @@ def _write(call: Call, project: str, place: int | None) -> Response:
 def remove_setting(call: Caller, project: str, name: str) -> Response:
     """Remove a setting, if there is one of that name."""
     with transaction() as session:
-        _, project_id = enter(session, call, project)
-        projects.remove_setting(session, project_id, rest(call.path, PLACE, "setting"))
+        by, project_id = enter(session, call, project)
+        projects.remove_setting(session, project_id, rest(call.path, PLACE, "setting"), by)
     return empty()
 
 

@@ -77,7 +77,10 @@
     };
     const names = ["job:scheduled", "job:started", "job:completed", "job:cancelled", "job:deleted", "counters",
       "periodic:started", "periodic:skipped", "periodic:missed", "periodic:failed", "project:version",
-      "project:deployed", "project:renamed", "member:added", "member:removed"];
+      "project:deployed", "project:renamed", "project:settings", "project:setting_removed", "member:added",
+      "member:removed", "job:killed", "job:priority", "job:tagged", "key:created", "key:rotated", "key:revoked",
+      "key:password", "key:password_removed", "webhook:created", "webhook:changed", "webhook:deleted",
+      "webhook:enabled", "webhook:disabled"];
     for (const name of names) source.addEventListener(name, changed);
     source.onopen = () => root.classList.remove("offline");
     source.onerror = () => root.classList.add("offline");

@@ -60,7 +60,7 @@ def test_a_revoked_key_is_no_key(client: TestClient) -> None:
     client.auth = (make_key("guest", projects=[1]), "")
     assert client.get("/api/jobs/list.json", params={"project": 1}).status_code == 200
     with db.transaction() as session:
-        apikeys.revoke(session, "guest")
+        apikeys.revoke(session, "guest", "somebody")
     assert client.get("/api/jobs/list.json", params={"project": 1}).json() == WRONG
 
 

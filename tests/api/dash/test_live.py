@@ -124,5 +124,5 @@ def test_who_loses_the_key_hears_no_more(client: TestClient, monkeypatch: pytest
     with ThreadPoolExecutor(1) as pool:
         listening = pool.submit(client.get, "/api/events.sse?project=1&timeout=300")
         with db.transaction() as session:
-            apikeys.revoke(session, "guest")
+            apikeys.revoke(session, "guest", "somebody")
         assert listening.result(30).status_code in (200, 403)  # it may not have begun before

@@ -203,7 +203,7 @@ def test_a_botgroup_that_the_project_does_not_name_gets_nothing(client: TestClie
     push(client)
     assert send(client, "startjob", {"botgroup": "g1"}).content == b""
     with db.transaction() as session:
-        projects.set_settings(session, 1, {"botgroups": ["g1", "g2"]})
+        projects.set_settings(session, 1, {"botgroups": ["g1", "g2"]}, "somebody")
     assert send(client, "startjob", {"botgroup": "g3"}).content == b""
     assert send(client, "startjob", {"botgroup": "g2"}).json()["key"] == "1/1/1"
     assert send(client, "startjob", {"botgroup": None}).json()["key"] == "1/1/2"
