@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -109,23 +109,6 @@ def listing(session: Session, project_id: int) -> list[tuple[str, str]]:
     return sorted(
         ((each.type, each.name) for each in found), key=lambda each: (each[1], TYPES.index(each[0]))
     )
-
-
-def part(session: Session, project_id: int, limit: int, after: tuple[str, str]) -> list[tuple[str, str]]:
-    """(type, name) of at most ``limit`` collections, by name as the database sorts text, then type.
-
-    Args:
-        after: the name and type before; empty: from the first one on.
-
-    """
-    place = tuple_(_COLLECTION.name, _COLLECTION.type)
-    found = session.execute(
-        select(_COLLECTION.type, _COLLECTION.name)
-        .where(_COLLECTION.project_id == project_id, _COLLECTION.name.is_not(None), place > after)
-        .order_by(_COLLECTION.name, _COLLECTION.type)
-        .limit(limit)
-    )
-    return [(each.type, each.name) for each in found]
 
 
 def _named(session: Session, project_id: int, *names: str) -> dict[str | None, list[int]]:

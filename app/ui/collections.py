@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.db import reading, transaction
 from app.errors import BadParameter, NotFound
-from app.services import collections
+from app.services import collectionlist, collections
 from app.services.collections import KEY_LENGTH, TYPES, Address, Range, Record, Source
 from app.ui.wire import Visit, Visitor, enter_project, render, see
 
@@ -27,7 +27,7 @@ def listing(call: Visit, project: str) -> Response:
         after = visitor.params.maybe("after") or "", visitor.params.maybe("type") or ""
         if "\0" in "".join(after):
             raise BadParameter("invalid value for after: NUL character")
-        found = collections.part(session, project_id, COLLECTIONS + 1, after)
+        found = collectionlist.page(session, project_id, COLLECTIONS + 1, after)
         shown = found[:COLLECTIONS]
         sources = [collections.find(session, Address(project_id, kind, name)) for kind, name in shown]
     rows = [

@@ -42,11 +42,11 @@ def test_a_wrong_key_is_not_found() -> None:
 
 def test_a_revoked_key_is_not_found() -> None:
     value = make_key("guest")
-    do(apikeys.revoke, "guest")
+    do(apikeys.revoke, "guest", "somebody")
     assert find(value) is None
     for name in ("guest", "nobody"):
         with pytest.raises(NotFound, match=f"no valid key named '{name}'"):
-            do(apikeys.revoke, name)
+            do(apikeys.revoke, name, "somebody")
 
 
 @pytest.mark.parametrize("value", ["short", "x" * 129, "with space 123456", "é" * 16, "a:b" * 8, ""])
@@ -102,7 +102,7 @@ def test_the_admin_key_is_replaced_by_a_new_value() -> None:
 
 
 def test_a_revoked_admin_key_does_not_come_back() -> None:
-    do(apikeys.revoke, "admin")
+    do(apikeys.revoke, "admin", "somebody")
     with pytest.raises(Revoked):
         do(apikeys.ensure_admin, KEY)
     new = "b" * 32
@@ -126,7 +126,7 @@ def test_a_guest_key_does_not_become_the_admin_key_unnoticed() -> None:
 def test_a_new_key_takes_the_place_of_the_old_one_and_ends_all_sign_ins() -> None:
     old = make_key("guest", projects=[1])
     do(logins.begin, user("guest").id)
-    new = do(apikeys.rotate, "guest")
+    new = do(apikeys.rotate, "guest", "somebody")
     assert (find(old), find(new), len(new)) == (None, "guest", 32)
     with db.reading() as session:
         assert session.query(Login).count() == 0
@@ -136,10 +136,10 @@ def test_a_new_key_takes_the_place_of_the_old_one_and_ends_all_sign_ins() -> Non
 def test_a_revoked_key_is_not_renewed_and_signed_out() -> None:
     make_key("guest")
     do(logins.begin, user("guest").id)
-    do(apikeys.revoke, "guest")
+    do(apikeys.revoke, "guest", "somebody")
     for name in ("guest", "nobody"):
         with pytest.raises(NotFound, match="no valid key"):
-            do(apikeys.rotate, name)
+            do(apikeys.rotate, name, "somebody")
     with db.reading() as session:
         assert session.query(Login).count() == 0
 
@@ -158,7 +158,7 @@ def members(project: int = 1) -> list[tuple[str, bool, bool]]:
 def test_members_are_added_and_removed() -> None:
     make_key("guest")
     make_key("gone", projects=[1])
-    do(apikeys.revoke, "gone")
+    do(apikeys.revoke, "gone", "somebody")
     for _ in range(2):
         do(apikeys.add_member, 1, "guest", "admin")
     assert members() == [("admin", True, False), ("guest", False, True)]
@@ -172,13 +172,14 @@ def test_members_are_added_and_removed() -> None:
     assert events == [
         {"event": "member:removed", "user": "admin", "member": "guest"},
         {"event": "member:added", "user": "admin", "member": "guest"},
+        {"event": "key:revoked", "user": "somebody", "name": "gone"},
     ]
 
 
 @pytest.mark.parametrize("name", ["gone", "nobody", "", "gu\0est"])
 def test_who_has_no_valid_key_becomes_no_member(name: str) -> None:
     make_key("gone")
-    do(apikeys.revoke, "gone")
+    do(apikeys.revoke, "gone", "somebody")
     with pytest.raises(NotFound, match="no valid key"):
         do(apikeys.add_member, 1, name, "admin")
 
