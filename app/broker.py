@@ -151,10 +151,10 @@ _sender = _Sender()
 class _Waker:
     """Announces new jobs, each at once or within WAKE_SECONDS, and a burst of them with one message.
 
-    1. The first job of a burst is announced by whoever scheduled it.
-    2. For those that follow, a thread sends one message when the time is over. Should the process die
-       before, the reconciler sends it.
-    3. One message is enough for many jobs: whoever claims a job passes the word on while jobs wait and
+    1. A thread sends: a broker that hangs holds up nobody who schedules. The first job of a burst is
+       announced at once, for those that follow one message is sent when the time is over. Should the
+       process die before, the reconciler sends it.
+    2. One message is enough for many jobs: whoever claims a job passes the word on while jobs wait and
        slots are free, and again when it has a slot to offer.
     """
 
@@ -166,34 +166,24 @@ class _Waker:
         self._lock = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waiting: int | None = None  # priority of what is not announced yet
-        self._sent = 0.0
 
     def announce(self, priority: int) -> None:
         """There is a new job of this priority."""
         with self._lock:
-            late = time.monotonic() - self._sent >= WAKE_SECONDS
-            if late:
-                self._sent = time.monotonic()
-            else:
-                self._waiting = max(priority, self._waiting or 0)
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
-                    self._thread.start()
-                self._lock.notify()
-        if late:
-            wake(priority)
+            self._waiting = max(priority, self._waiting or 0)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+                self._thread.start()
+            self._lock.notify()
 
     def _run(self) -> None:
         while True:
             with self._lock:
                 while self._waiting is None:
                     self._lock.wait()
-                pause = self._sent + WAKE_SECONDS - time.monotonic()
-            time.sleep(max(pause, 0))
-            with self._lock:
                 priority, self._waiting = self._waiting, None
-                self._sent = time.monotonic()
             wake(priority)
+            time.sleep(WAKE_SECONDS)
 
 
 _waker = _Waker()

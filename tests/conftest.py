@@ -205,7 +205,7 @@ def place(
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What would be sent to the broker, (task, priority); nothing is."""
     messages: list[tuple[str, int]] = []
-    monkeypatch.setattr(broker, "WAKE_SECONDS", 0)  # each job has a message of its own
+    monkeypatch.setattr(broker._waker, "announce", broker.wake)  # each job has a message of its own, at once
     monkeypatch.setattr(
         broker._sender, "send", lambda task, args, queue, priority: messages.append((task, priority))
     )

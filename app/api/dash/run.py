@@ -1,6 +1,7 @@
 """schedule.json and run.json: one more job (contract 3.2, 4.1)."""
 
 import shlex
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,13 +10,14 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 from starlette.responses import Response
 
+from app.api.body import Body
 from app.api.dash.wire import PROJECT, Call, enter, ok
 from app.api.params import Param, Params, describe_form
-from app.db import transaction
 from app.errors import AlreadyScheduled, BadParameter, NotFound, Refused
 from app.keys import JobKey, number
 from app.models import Job, JobState, Spider
 from app.services import jobs
+from app.together import together
 
 router = APIRouter(tags=["jobs"])
 
@@ -44,48 +46,54 @@ RESERVED = set(Job.model_fields) | {"project", "spider", "spider_type", "tags", 
 
 
 @router.post("/schedule.json", openapi_extra=describe_form(*SCHEDULE, more=ARGUMENT))
-def schedule(call: Call) -> Response:
+async def schedule(call: Call) -> Response:
     """Schedule a job of a spider; every parameter not named here is a spider argument."""
-    with transaction() as session:
-        principal, params, project = enter(session, call)
-        new = jobs.NewJob(
-            spider=params.text("spider"),
-            args=params.others(SCHEDULE),
-            tags=params.many("add_tag"),
-            priority=params.integer("priority", 2, 0, 4),
-        )
-        made = _insert(session, project, new, principal.name)
+    made = await together(partial(_schedule, call))
     if isinstance(made, AlreadyScheduled):
         raise made
     return ok(jobid=str(made))
 
 
+def _schedule(call: Body, session: Session) -> JobKey | AlreadyScheduled:
+    principal, params, project = enter(session, call)
+    new = jobs.NewJob(
+        spider=params.text("spider"),
+        args=params.others(SCHEDULE),
+        tags=params.many("add_tag"),
+        priority=params.integer("priority", 2, 0, 4),
+    )
+    return _insert(session, project, new, principal.name)
+
+
 @router.post("/run.json", openapi_extra=describe_form(*RUN, more=ARGUMENT))
-def run(call: Call) -> Response:
+async def run(call: Call) -> Response:
     """Schedule a job with settings, environment, metadata and units."""
-    with transaction() as session:
-        principal, params, project = enter(session, call)
-        spider = _spider(session, params, project)
-        meta = params.json_object("meta")
-        state = meta.pop("state", JobState.PENDING)
-        if state not in INITIAL:
-            raise BadParameter(f"invalid value for meta: state {str(state)[:50]}")
-        new = jobs.NewJob(
-            spider=spider,
-            args=params.others(RUN),
-            tags=params.many("add_tag"),
-            priority=params.integer("priority", 2, 0, 4),
-            units=params.integer("units", 1, 1, 6),
-            job_settings=params.json_object("job_settings"),
-            environment=_environment(params.json_object("environment")),
-            job_cmd=_command(spider, params),
-            meta={name: value for name, value in meta.items() if name not in RESERVED},
-            state=JobState(state),
-        )
-        made = _insert(session, project, new, principal.name)
+    made = await together(partial(_run, call))
     if isinstance(made, AlreadyScheduled):
         raise Refused(f"{made.spider} already scheduled")  # this call's own wording
     return ok(jobid=str(made))
+
+
+def _run(call: Body, session: Session) -> JobKey | AlreadyScheduled:
+    principal, params, project = enter(session, call)
+    spider = _spider(session, params, project)
+    meta = params.json_object("meta")
+    state = meta.pop("state", JobState.PENDING)
+    if state not in INITIAL:
+        raise BadParameter(f"invalid value for meta: state {str(state)[:50]}")
+    new = jobs.NewJob(
+        spider=spider,
+        args=params.others(RUN),
+        tags=params.many("add_tag"),
+        priority=params.integer("priority", 2, 0, 4),
+        units=params.integer("units", 1, 1, 6),
+        job_settings=params.json_object("job_settings"),
+        environment=_environment(params.json_object("environment")),
+        job_cmd=_command(spider, params),
+        meta={name: value for name, value in meta.items() if name not in RESERVED},
+        state=JobState(state),
+    )
+    return _insert(session, project, new, principal.name)
 
 
 def _insert(session: Session, project: int, new: jobs.NewJob, by: str) -> JobKey | AlreadyScheduled:
