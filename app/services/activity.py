@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, now_ms, reading
+from app.db import AnyRow, now_ms, plainly, reading
 from app.keys import JobKey
 from app.models import Activity, JobState, Project
 from app.services import outbox
@@ -65,7 +65,7 @@ def happened(session: Session, user: str, events: Iterable[tuple[str, JobKey]]) 
         for event, key in events
     ]
     if rows:
-        session.execute(_INSERT, rows if len(rows) > 1 else rows[0])
+        plainly(session, _INSERT, rows if len(rows) > 1 else rows[0])
     kinds = dict.fromkeys((key.project, event) for event, key in events)  # one, as a rule
     for project, kind in kinds:
         told = [

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, execute, insert_into, now_ms
+from app.db import AnyRow, execute, insert_into, now_ms, plainly
 from app.errors import BadParameter, NameTaken, NotFound, Refused, Revoked
 from app.models import ApiKey, KeyProject, Project
 from app.services import activity, logins
@@ -217,19 +217,21 @@ def _projects(key_id: int | None) -> Any:
     )
 
 
-# Every call asks these two: the statements are made once.
-_FIND = select(col(ApiKey.id), col(ApiKey.name), col(ApiKey.admin)).where(
-    col(ApiKey.hash) == bindparam("digest"), col(ApiKey.revoked_time).is_(None)
+# Every call asks these two: the statements are made once, on plain tables.
+_KEY, _ANY = ApiKey.__table__.c, Project.__table__.c  # type: ignore[attr-defined]
+_MEMBERS = KeyProject.__table__.c  # type: ignore[attr-defined]
+_FIND = select(_KEY.id, _KEY.name, _KEY.admin).where(
+    _KEY.hash == bindparam("digest"), _KEY.revoked_time.is_(None)
 )
-_PROJECT = select(col(Project.id)).where(col(Project.id) == bindparam("project"))
-_MEMBER = select(col(KeyProject.project_id)).where(
-    col(KeyProject.project_id) == bindparam("project"), col(KeyProject.key_id) == bindparam("key")
+_PROJECT = select(_ANY.id).where(_ANY.id == bindparam("project"))
+_MEMBER = select(_MEMBERS.project_id).where(
+    _MEMBERS.project_id == bindparam("project"), _MEMBERS.key_id == bindparam("key")
 )
 
 
 def find(session: Session, value: str) -> AnyRow | None:
     """The valid key ``value``: ``id``, ``name``, ``admin``; None when there is none."""
-    return session.execute(_FIND, {"digest": digest(value)}).one_or_none()
+    return plainly(session, _FIND, {"digest": digest(value)}).one_or_none()
 
 
 def projects_of(session: Session, key_id: int | None, admin: bool) -> list[int]:
@@ -242,4 +244,4 @@ def projects_of(session: Session, key_id: int | None, admin: bool) -> list[int]:
 def may_touch(session: Session, key_id: int, admin: bool, project_id: int) -> bool:
     """Does the project exist, and may the key touch it? One question, so that neither answer leaks."""
     statement = _PROJECT if admin else _MEMBER
-    return session.scalar(statement, {"project": project_id, "key": key_id}) is not None
+    return plainly(session, statement, {"project": project_id, "key": key_id}).first() is not None

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import broker
-from app.db import AnyRow, execute, insert_into, now_ms
+from app.db import AnyRow, execute, insert_into, now_ms, plainly
 from app.errors import AlreadyScheduled, NotFound
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Project, Spider
@@ -87,7 +87,7 @@ def insert_row(session: Session, state: JobState, by: str, row: dict[str, Any]) 
             )
             .returning(_JOB.c.id)
         )
-    job_id: int | None = session.execute(_INSERTS[kind], {"by_whom": by, **row}).scalar_one_or_none()
+    job_id: int | None = plainly(session, _INSERTS[kind], {"by_whom": by, **row}).scalar_one_or_none()
     return job_id
 
 
@@ -102,7 +102,7 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
     """
     # The number is taken by the same statement that finds the spider, so no two jobs share one.
     named = {"of_project": project_id, "named": new.spider}
-    spider = session.execute(_TAKE_NUMBER, named).one_or_none()
+    spider = plainly(session, _TAKE_NUMBER, named).one_or_none()
     if spider is None:
         raise NotFound(f"Spider not found: {new.spider}")
     row = {

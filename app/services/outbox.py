@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
-from app.db import now_ms
+from app.db import now_ms, plainly
 from app.models import Delivery, DeliveryState, Webhook
 
 _WEBHOOK, _DELIVERY = Webhook.__table__, Delivery.__table__  # type: ignore[attr-defined]
@@ -31,7 +31,7 @@ def emit(session: Session, project_id: int, event: str, *bodies: Mapping[str, An
     without webhooks pays one look into an index. ``time`` and, of a job, ``summary`` are added when it is
     first sent.
     """
-    told = session.execute(_TOLD, {"project": project_id}).all() if bodies else ()
+    told = plainly(session, _TOLD, {"project": project_id}).all() if bodies else ()
     rows = [
         {"webhook_id": webhook.id, "event": event, "body": {"event": event, "project": project_id, **body}}
         for body in bodies
