@@ -25,7 +25,6 @@ router = APIRouter(prefix=ADDRESS)
 ROWS, ITEMS_AS_JSON, LINES = 50, 20, 200  # of one page
 COLUMNS = 40  # of the table of items
 TEXT_LENGTH = 500  # characters that are looked for
-JSON_ITEMS = 1000  # that one items.json has at most
 LEVELS = ((0, "All"), (20, "Info and above"), (30, "Warnings and above"), (40, "Errors"))
 STATUS_FORM = "a status, as 404, or a class, as 4xx"
 
@@ -49,7 +48,7 @@ def items(call: Visit, project: str, spider: int, job: int) -> Response:
         as_json=as_json, table=table, whole=whole if as_json else [],
         columns=columns[:COLUMNS], hidden=len(columns) - COLUMNS, rows=rows,
         fields=shown.columns([], counted.counts), kept=_kept(visitor, "q", "field", "view"),
-        downloads=_downloads(view.key, counted.total),
+        downloads=_downloads(view.key),
     )  # fmt: skip
 
 
@@ -161,14 +160,12 @@ def _kept(visitor: Visitor, *names: str) -> Mapping[str, Any]:
     return {name: visitor.call.params[name] for name in names if visitor.call.params.get(name)}
 
 
-def _downloads(key: JobKey, total: int) -> list[tuple[str, str]]:
-    """Words and address of each form in which the items can be fetched."""
-    query = {"project": str(key.project), "job": str(key)}
-    few = total <= JSON_ITEMS
-    forms: list[tuple[str, str, dict[str, str]]] = [
-        ("JSON" if few else "JSON (first 1000)", "json", {"count": str(JSON_ITEMS)}),
-        ("JSON lines", "jl", {}),
-        ("XML", "xml", {}),
+def _downloads(key: JobKey) -> list[tuple[str, str]]:
+    """Words and address of each form in which all items can be fetched."""
+    query = urlencode({"project": str(key.project), "job": str(key)})
+    return [
+        ("CSV", f"/p/{key}/items.csv"),
+        ("JSON", f"/items/{key}?format=json"),  # items.json of the other API ends at 1,000 of them
+        ("JSON lines", f"/api/items.jl?{query}"),
+        ("XML", f"/api/items.xml?{query}"),
     ]
-    of_api = [(words, f"/api/items.{form}?{urlencode({**query, **more})}") for words, form, more in forms]
-    return [("CSV", f"/p/{key}/items.csv"), *of_api]

@@ -1,6 +1,7 @@
 """Periodic jobs in a browser: made with a live preview, seen to fire, paused, deleted."""
 
 import re
+import time
 
 from playwright.sync_api import expect
 
@@ -24,8 +25,11 @@ def test_a_schedule_from_the_form_to_its_job(enter: Open, platform: Platform, sh
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_url(re.compile(r"/periodic-jobs/\d+$"))
     expect(page.locator(".said")).to_contain_text("Saved: Every minute.")
-    url = f"v2/projects/{shop}/periodicjobs/{page.url.rsplit('/', 1)[1]}"
-    (run,) = until(lambda: platform.get(f"{url}/runs").json()["results"], 75)
+    schedule = page.url.rsplit("/", 1)[1]
+    url = f"v2/projects/{shop}/periodicjobs/{schedule}"
+    now = int(time.time() * 1000)  # nobody waits for the minute to end
+    platform.sql("UPDATE periodic_job SET next_time = ?, due_time = ? WHERE id = ?", now, now, int(schedule))
+    (run, *_) = until(lambda: platform.get(f"{url}/runs").json()["results"], 75)
     page.goto(f"/p/{shop}/periodic-jobs")
     row = page.get_by_role("row").filter(has_text="The books, every minute")
     expect(row.get_by_role("img")).to_be_visible()
