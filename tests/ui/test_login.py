@@ -176,6 +176,7 @@ def test_the_browser_reads_the_api_but_changes_nothing_there(browser: Browser) -
     answer = browser.client.post("/api/schedule.json", data={"project": 1, "spider": "quotes"})
     assert answer.status_code == 403
     assert browser.client.post(f"/items/{job}", content=b"{}").status_code == 401
+    assert browser.get("/ids/1/spider/new?create=1").status_code == 401
     assert everything() == before
 
 

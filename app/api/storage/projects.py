@@ -29,6 +29,8 @@ PLACE = 3  # of a setting, and of a spider's name, in the path
 )
 def spider_id(call: Caller, project: str, name: str) -> Response:
     """The number of a spider; `null` when there is none of that name."""
+    if "create" in call.query.params:
+        call.query.login = None  # a GET that writes, which any page can make a browser send, asks for a key
     with reading() as session:
         _, project_id = enter(session, call, project)
         named = rest(call.path, PLACE, "spider")
