@@ -37,13 +37,13 @@ PAGES = {
     "jobs by a rare tag": f"{P}/jobs?tag=oldest",
     "jobs by an argument that few have": f"{P}/jobs?args=n%3Dlast",
     "the form that runs": f"{P}/run",
-    "a job": f"{P}/1/1",
-    "its items": f"{P}/1/1/items",
-    "its requests": f"{P}/1/1/requests",
-    "its log": f"{P}/1/1/log",
-    "its stats": f"{P}/1/1/stats",
+    "a job": "/p/{job}",
+    "its items": "/p/{job}/items",
+    "its requests": "/p/{job}/requests",
+    "its log": "/p/{job}/log",
+    "its stats": "/p/{job}/stats",
     "spiders": f"{P}/spiders",
-    "a spider": f"{P}/spiders/1",
+    "a spider": f"{P}/spiders/{{spider}}",
     "deploys": f"{P}/deploys",
     "periodic jobs": f"{P}/periodic-jobs",
     "collections": f"{P}/collections",
@@ -67,7 +67,8 @@ def measure(lab: Lab) -> list[Row]:
     rows = []
     with api_alone(folders[0]) as large, api_alone(folders[1]) as small:
         browsers = [_sign_in(side) for side in (large, small)]
-        for name, path in PAGES.items():
+        for name, place in PAGES.items():
+            path = place.format(job=job, spider=job.split("/")[1])
             sides = [partial(_milliseconds, browser, path, requests) for browser in browsers]
             mine, theirs = lab.turns(f"page: {name}", sides)
             what = f"page of {many:,} jobs: {name}"
