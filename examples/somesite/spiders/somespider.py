@@ -26,6 +26,8 @@ class SomeSpider(scrapy.Spider):
         return super().from_crawler(crawler, *args, **kwargs)
 
     def parse(self, response):
+        if not isinstance(response, scrapy.http.HtmlResponse):
+            return  # a picture, a document: no page
         yield {
             "url": response.url,
             "title": response.css("title::text").get(),
