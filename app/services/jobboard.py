@@ -124,14 +124,15 @@ def section(session: Session, wanted: Wanted, state: JobState, after: str = "", 
     beyond = [_beyond(state, after)] if after else []
     if wanted.outcome and state != JobState.FINISHED:
         return Section(state, NONE)  # they have none yet
-    if _looks(session, wanted):
-        found, last = _window(session, wanted, state, beyond)
+    plain, loose = _conditions(session, wanted, state, walk=True)
+    if loose:
+        found, last = _window(session, state, [*plain, *beyond], loose)
         total = Count(len(found), last is None and not after)
     else:
         total, last = count(session, wanted, state), None
         # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
-        few = total.exact and not wanted.narrows
-        plain, _ = _conditions(session, wanted, state, walk=not few)
+        if state == JobState.PENDING and total.exact and not wanted.narrows:
+            plain, _ = _conditions(session, wanted, state)
         found = session.execute(_in_order([*plain, *beyond], state, limit + 1)).all()
     more, looked = "", 0
     if len(found) > limit:
@@ -145,10 +146,12 @@ def count(session: Session, wanted: Wanted, state: JobState) -> Count:
     """How many jobs in a state the filter selects."""
     if wanted.outcome and state != JobState.FINISHED:
         return NONE
-    if _looks(session, wanted):
-        found, last = _window(session, wanted, state, [])
+    plain, loose = _conditions(session, wanted, state, walk=True)
+    if loose:
+        found, last = _window(session, state, plain, loose)
         return Count(len(found), last is None)
-    plain, _ = _conditions(session, wanted, state)
+    if state == JobState.PENDING:  # counting needs no order
+        plain, _ = _conditions(session, wanted, state)
     some = select(literal(1)).select_from(Job).where(*plain).limit(COUNTED + 1)
     number = session.scalar(select(func.count()).select_from(some.subquery())) or 0
     return Count(min(number, COUNTED), number <= COUNTED)
@@ -160,10 +163,10 @@ def keys(session: Session, wanted: Wanted, states: Sequence[JobState], most: int
     for state in states:
         if wanted.outcome and state != JobState.FINISHED:
             continue
-        if _looks(session, wanted):
-            chosen, _ = _window(session, wanted, state, [])
+        plain, loose = _conditions(session, wanted, state, walk=True)
+        if loose:
+            chosen, _ = _window(session, state, plain, loose)
         else:
-            plain, _ = _conditions(session, wanted, state, walk=True)
             chosen = session.execute(_in_order(plain, state, most)).all()
         found += [each.id for each in chosen]
     return [row.key for row in _rows(session, found[:most])]
@@ -227,25 +230,19 @@ def _in_order(conditions: Sequence[Any], state: JobState, limit: int) -> Select[
     return found.order_by(*_order(state)).limit(limit)
 
 
-def _looks(session: Session, wanted: Wanted) -> bool:
-    """Does the filter ask for what no index can answer?"""
-    return bool(_conditions(session, wanted, JobState.FINISHED)[1])
-
-
 def _window(
-    session: Session, wanted: Wanted, state: JobState, beyond: Sequence[Any]
+    session: Session, state: JobState, plain: Sequence[Any], loose: Sequence[Any]
 ) -> tuple[Sequence[AnyRow], AnyRow | None]:
     """Look at the next ``LOOK`` jobs row by row.
 
     Returns: ids and places of those that the filter selects; and of the last one that was looked at, None
     when there are no more.
     """
-    plain, loose = _conditions(session, wanted, state, walk=True)
     first, job_id = _order_columns(state)
-    near = _in_order([*plain, *beyond], state, LOOK).subquery()
+    near = _in_order(plain, state, LOOK).subquery()
     found = select(job_id.label("id"), first.label("first")).join(near, near.c.id == job_id)
     chosen = session.execute(found.where(*loose).order_by(*_order(state))).all()
-    last = session.execute(_in_order([*plain, *beyond], state, 2).offset(LOOK - 1)).all()
+    last = session.execute(_in_order(plain, state, 2).offset(LOOK - 1)).all()
     return chosen, last[0] if len(last) == 2 else None
 
 
