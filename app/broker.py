@@ -51,6 +51,7 @@ def make_celery(broker_url: str | None) -> Celery:
         task_default_queue=RUNS,
         task_ignore_result=True,
         task_acks_late=False,
+        worker_pool="worker.pool:Pool",
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,

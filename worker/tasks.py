@@ -67,6 +67,7 @@ _reconciler: Reconciler | None = None
 _sender: Sender | None = None
 _me: tuple[str, str, int] | None = None  # name, kind, slots of this process
 _consumer: Any = None  # Celery's, once it takes messages
+_silenced: Any = None  # what takes its messages, when we have told it to take none
 
 
 @celery_signals.setup_logging.connect
@@ -126,14 +127,17 @@ def _alive(**_: Any) -> None:
 
 def _listen(wanted: bool) -> None:
     """Take wake-ups, or leave them to workers that may claim a job. A lost connection begins anew: taking."""
+    global _silenced
     tasks = _consumer.task_consumer if _consumer is not None and _me and _me[1] == workers.WORKER else None
-    if tasks is None or tasks.consuming_from(RUNS) == wanted:
+    if tasks is None or (tasks is not _silenced) == wanted:
         return
     log.info("takes jobs again" if wanted else "drains: takes no new job")
     if wanted:
+        _silenced = None
         tasks.add_queue(celery.amqp.queues[RUNS])
         tasks.consume()
     else:
+        _silenced = tasks
         tasks.cancel_by_queue(RUNS)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.demo import EGG
 from tests.platform import KEY, Platform
@@ -23,6 +23,8 @@ OPTIONS = [
 ]
 
 Open = Callable[..., Page]
+# The usual five seconds are less than Scrapy may take to close a spider.
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,7 +60,7 @@ def enter(chromium: Browser, platform: Platform) -> Iterator[Open]:
         context = chromium.new_context(
             base_url=platform.url, viewport={"width": width, "height": 900}, **options
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
 

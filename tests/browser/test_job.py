@@ -27,8 +27,8 @@ def test_charts_are_drawn_and_go_on(enter: Open, slow: str) -> None:
     page = enter()
     page.goto(f"/p/{slow}")
     charts = page.locator("#charts canvas")
-    expect(charts.first).to_be_visible(timeout=30_000)
-    expect(charts).to_have_count(4, timeout=30_000)
+    expect(charts.first).to_be_visible()
+    expect(charts).to_have_count(4)
     page.locator("#charts .u-over").first.hover()
     for caption in page.locator("#charts output").all():  # one cursor for all
         expect(caption).to_have_text(re.compile(r" at \d\d:\d\d:\d\d$"))
@@ -45,7 +45,7 @@ def test_figures_move_without_loading_the_page_again(enter: Open, slow: str) -> 
     before = items.inner_text()
     expect(items).not_to_have_text(before)
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.locator("#job .chip").first).to_have_text("cancelled", timeout=30_000)
+    expect(page.locator("#job .chip").first).to_have_text("cancelled")
     expect(page.locator(".verdict")).to_contain_text("Was stopped by admin after")
 
 
@@ -55,7 +55,7 @@ def test_the_log_is_followed_and_pauses_while_somebody_reads(enter: Open, slow: 
     page.goto(f"/p/{slow}/log")
     state, lines = page.locator("#tail-state"), page.locator("#log li")
     expect(state).to_contain_text("Following the log")
-    expect(lines.filter(has_text="Page 12 of all")).to_be_in_viewport(timeout=30_000)
+    expect(lines.filter(has_text="Page 12 of all")).to_be_in_viewport()
     page.mouse.move(640, 200)
     page.mouse.wheel(0, -3000)
     expect(state).to_contain_text(re.compile(r"Paused, [1-9]\d* new lines?"))
@@ -74,7 +74,7 @@ def test_the_log_says_when_the_job_has_ended(enter: Open, platform: Platform, sl
     page.goto(f"/p/{slow}/log")
     expect(page.locator("#tail-state")).to_contain_text("Following the log")
     platform.post("jobs/stop.json", project=slow.partition("/")[0], job=slow)
-    expect(page.locator("#tail-state")).to_contain_text("The job has ended", timeout=30_000)
+    expect(page.locator("#tail-state")).to_contain_text("The job has ended")
     expect(page.locator("#log")).to_contain_text("Spider closed (shutdown)")
 
 
