@@ -8,7 +8,7 @@ from celery.concurrency.prefork import TaskPool
 COLLECT_SECONDS = 0.1
 
 
-class ProcessPool(AsynPool):
+class ProcessPool(AsynPool):  # type: ignore[misc]
     """A process that dies closes what its parent listens to a moment before the parent can collect it.
 
     1. The end is noticed: the pool stops listening to the process, and collects it. If that comes too
@@ -29,7 +29,7 @@ class ProcessPool(AsynPool):
             super()._track_child_process(proc, hub)
 
 
-class Pool(TaskPool):
+class Pool(TaskPool):  # type: ignore[misc]
     """What ``celery worker --pool`` is given."""
 
     Pool = ProcessPool

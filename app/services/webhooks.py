@@ -36,10 +36,12 @@ def create(session: Session, project_id: int, url: str, events: Sequence[str], b
 
     Raises:
         BadParameter: the URL or an event is none that can be.
-        Refused: the project has too many.
+        Refused: the project has too many, or one with this URL, as when a page is loaded again that has
+            shown a secret.
 
     """
     values = {"url": checked_url(url), "events": _checked_events(events)}
+    _check_new(session, project_id, url)
     mine = select(col(Webhook.id)).where(col(Webhook.project_id) == project_id).limit(MOST_WEBHOOKS)
     if len(session.scalars(mine).all()) == MOST_WEBHOOKS:
         raise Refused(f"a project has at most {MOST_WEBHOOKS} webhooks")
@@ -49,6 +51,13 @@ def create(session: Session, project_id: int, url: str, events: Sequence[str], b
     webhook_id = session.scalars(made).one() or 0
     _note(session, project_id, webhook_id, url, by, activity.WEBHOOK_CREATED)
     return webhook_id, secret
+
+
+def _check_new(session: Session, project_id: int, url: str, webhook_id: int | None = None) -> None:
+    mine = select(col(Webhook.id)).where(col(Webhook.project_id) == project_id, col(Webhook.url) == url)
+    other = session.scalar(mine.where(col(Webhook.id) != (webhook_id or 0)).limit(1))
+    if other is not None:
+        raise Refused(f"webhook {other} of the project calls this address already")
 
 
 def _note(session: Session, project_id: int, webhook_id: int, url: str, by: str, event: str) -> None:
@@ -100,12 +109,13 @@ def update_one(
 
     Raises:
         NotFound: the project has no such webhook.
-        BadParameter: as ``create``.
+        BadParameter, Refused: as ``create``.
 
     """
     values: dict[str, Any] = {}
     if url is not None:
         values["url"] = checked_url(url)
+        _check_new(session, project_id, url, webhook_id)
     if events is not None:
         values["events"] = _checked_events(events)
     if enabled is not None:

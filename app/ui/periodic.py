@@ -1,6 +1,7 @@
 """Periodic jobs: the list, the form with its preview, the history; pause, run now, delete."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from app.api.body import Body
 from app.api.params import Params
 from app.db import AnyRow, now_ms, reading, transaction
-from app.errors import BadParameter, CrawldockError, NotFound
+from app.errors import BadParameter, CrawldockError, NotFound, Refused
 from app.keys import number
 from app.models import RunState
 from app.services import cron, firing, periodic, plans, projects
@@ -123,6 +124,8 @@ def save(call: Visit, project: str, periodic_id: str) -> Response:
         with transaction() as session:
             visitor, project_id = enter_project(session, call, project)
             row = periodic.hold(session, project_id, number_of)
+            if call.typed("seen", _mark(row)) != _mark(row):
+                raise Refused("Somebody has changed this schedule since you opened it. Open it again.")
             plan = plans.parse(_fields(call.params), plans.of_row(row))
             periodic.change(session, row, plan, visitor.name)
     except PROBLEMS as problem:
@@ -203,11 +206,17 @@ def _form(
     return render(
         "periodic_job", visitor, status_of(problem) if problem else 200, row=row, plan=plan, problem=problem,
         wrong=wrong,
+        seen=call.typed("seen", "" if row is None else _mark(row)),
         trouble=None if row is None else periodic.problem(row, gone), spiders=names, typed=call.typed,
         lines=_lines(call.params), presets=PRESETS, zones=sorted(cron.zones()), enabled=_enabled(call),
         words="" if plan is None else cron.explain(plan.cron), times=_times(plan, row, now),
         history=history[:HISTORY], more=len(history) > HISTORY, before=before, jobs=jobs, shown=cron.shown,
     )  # fmt: skip
+
+
+def _mark(row: AnyRow) -> str:
+    """Changes with what the form shows: who saves it must not undo what they have not seen."""
+    return sha256(repr(plans.of_row(row)).encode()).hexdigest()[:16]
 
 
 def _enabled(call: Visit) -> bool:

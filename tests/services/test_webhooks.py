@@ -1,6 +1,7 @@
 """Webhooks: who is told of what, in the transaction of the change; what may be called."""
 
 import contextlib
+import itertools
 from typing import Any
 
 import pytest
@@ -24,11 +25,14 @@ from tests.factories import (
 
 pytestmark = pytest.mark.usefixtures("database", "sent")
 URL = "https://hooks.example.com/a?b=c"
+_number = itertools.count()
 
 
-def make_webhook(*events: str, project: int = 1, url: str = URL) -> int:
+def make_webhook(*events: str, project: int = 1, url: str | None = None) -> int:
     with db.transaction() as session:
-        return webhooks.create(session, project, url, events, "admin")[0]
+        return webhooks.create(
+            session, project, url if url is not None else f"{URL}{next(_number)}", events, "admin"
+        )[0]
 
 
 def change(webhook_id: int, **values: Any) -> None:
@@ -65,7 +69,7 @@ def test_every_change_of_a_job_is_told_once_to_each_webhook_that_asks(
 
 
 def test_many_jobs_at_once_are_told_each() -> None:
-    keys = [make_job() for _ in range(3)]
+    keys = [make_job() for n in range(3)]
     webhook = make_webhook("job:deleted")
     with db.transaction() as session:
         jobs.delete(session, keys, "somebody")
@@ -103,7 +107,7 @@ def test_a_webhook_is_changed_disabled_and_removed() -> None:
 
 def test_secrets_are_long_different_and_not_listed() -> None:
     with db.transaction() as session:
-        made = [webhooks.create(session, 1, URL, (), "admin")[1] for _ in range(3)]
+        made = [webhooks.create(session, 1, f"{URL}{n}", (), "admin")[1] for n in range(3)]
         rows = webhooks.listing(session, 1)
     assert len(set(made)) == 3
     assert all(secret.startswith("whsec_") and len(secret) > 40 for secret in made)
@@ -155,7 +159,7 @@ def test_what_is_anothers_is_not_found() -> None:
 def test_there_is_an_end_to_webhooks() -> None:
     for _ in range(webhooks.MOST_WEBHOOKS):
         make_webhook()
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match="at most"):
         make_webhook()
 
 

@@ -109,6 +109,19 @@ def test_saving_what_is_shown_changes_nothing(browser: Browser) -> None:
     assert plan_of(schedule) == plan
 
 
+def test_who_saves_last_undoes_nothing_that_they_have_not_seen(browser: Browser) -> None:
+    schedule = saved(browser)
+    form = Form(f"{LIST}/{schedule}")
+    form.feed(browser.get(f"{LIST}/{schedule}").text)
+    fields = {name: values for name, values in form.fields.items() if name != "form_token"}
+    saved(browser, f"{LIST}/{schedule}", description="changed meanwhile")
+    before = everything()
+    answer = browser.post(f"{LIST}/{schedule}", **{**fields, "cron": "0 0 * * *"})
+    assert answer.status_code == 409
+    assert "changed this schedule since you opened it" in answer.text
+    assert everything() == before
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -56,6 +56,16 @@ def test_the_secret_is_shown_once(browser: Browser) -> None:
     ]
 
 
+def test_a_page_that_is_loaded_again_makes_no_second_one(browser: Browser) -> None:
+    webhook = add(browser)
+    before = everything()
+    answer = browser.post(HERE, url=URL, event=[])
+    assert answer.status_code == 409
+    assert f"webhook {webhook} of the project calls this address already" in answer.text
+    assert everything() == before
+    assert browser.post(f"{HERE}/{webhook}", url=URL, event=["job:started"]).status_code == 303
+
+
 def test_all_events_ticked_are_the_same_as_none(browser: Browser) -> None:
     add(browser, *webhooks.EVENTS)
     assert rows()[0].events == []
