@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@touch $@
 
 test: $(VENV)/.installed  ## the whole suite, on real SQLite, Postgres and Valkey
-	$(VENV)/bin/python -m pytest -n 2 tests
+	$(VENV)/bin/python -m pytest -n 4 tests
 
 check: $(VENV)/.installed  ## what a machine can hold of our conventions
 	$(VENV)/bin/ruff format --check .

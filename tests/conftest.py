@@ -21,6 +21,15 @@ from tests import stores
 from tests.platform import KEY, Platform
 from tests.site import Site
 
+# Files of tests that wait for processes; begun last, one of them would be waited for by all other processes.
+LONG = ("test_up.py", "chaos", "deploy", "browser", "compat", "run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest are begun first."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in LONG)
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,7 +14,7 @@ WHERE = (
     "", "jobs", "jobs?state=running", "jobs?spider=nobody", "run", "periodic-jobs", "spiders", "deploys",
     "collections", "activity", "settings",
 )  # fmt: skip
-BELOW_JOB = ("", "/items", "/requests", "/log", "/stats")
+BELOW_JOB = ("", "/items", "/items?view=json", "/items/0", "/requests", "/log", "/stats", "/settings")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def paths(platform: Platform, shop: int) -> Sequence[str]:
     """The pages of a project where something has happened."""
     failed = platform.run(shop, "broken", run="axe")["id"]
     key = platform.run(shop, "books", run="axe", pages=5, add_tag=["a tag", "another"])["id"]
-    platform.schedule(shop, "slow", pages=400, run="axe")
+    runs = platform.schedule(shop, "slow", pages=400, run="axe")
     schedules = f"v2/projects/{shop}/periodicjobs"
     made = platform.http.post(schedules, json={"cron": "0 5 * * MON", "spiders": ["books", "news"]}).json()
     platform.post(f"{schedules}/{made['id']}/run")
@@ -31,6 +31,8 @@ def paths(platform: Platform, shop: int) -> Sequence[str]:
         *found,
         *(f"/p/{key}{below}" for below in BELOW_JOB),
         f"/p/{failed}/log",
+        f"/p/{runs}",
+        f"/p/{runs}/log",
         f"/p/{shop}/spiders/1",
         f"/p/{shop}/periodic-jobs/new",
         f"/p/{shop}/periodic-jobs/{made['id']}",

@@ -4,13 +4,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
 from tests.platform import Platform, until
-
-TABS = ("", "/items", "/items?view=json", "/items/0", "/requests", "/log", "/stats", "/settings")
 
 
 @pytest.fixture
@@ -103,19 +100,3 @@ def test_items_and_the_csv_of_the_api(enter: Open, platform: Platform, shop: int
     mine = started.value.path().read_text()
     params = {"project": shop, "job": key, "include_headers": 1, "fields": mine.partition("\n")[0]}
     assert mine == platform.get("items.csv", **params).text and mine.count("\n") == 16
-
-
-def test_axe_finds_no_serious_fault(enter: Open, platform: Platform, shop: int, slow: str) -> None:
-    key = platform.run(shop, "broken", run="axe")["id"]
-    for scheme, width in (("light", 1280), ("dark", 390)):
-        page = enter(color_scheme=scheme, width=width)
-        for address in [*(f"/p/{key}{tab}" for tab in TABS), f"/p/{slow}", f"/p/{slow}/log"]:
-            page.goto(address)
-            found = Axe().run(page).response["violations"]
-            faults = [
-                (each["id"], each["nodes"][0]["html"][:200])
-                for each in found
-                if each["impact"] in ("serious", "critical")
-            ]
-            assert faults == [], (address, scheme)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
