@@ -205,7 +205,7 @@ def run_now(session: Session, project_id: int, periodic_id: int, by: str) -> Any
     while not _insert(session, row, fire_time, RunState.STARTED, by=by):
         fire_time += 1
     _forget_old(session, row)
-    _start(session, row, fire_time)
+    _start(session, row, fire_time, by_hand=True)
     this = (RUNS.c.periodic_id == row.id) & (RUNS.c.fire_time == fire_time)
     return session.execute(select(RUNS).where(this)).one()
 
@@ -219,15 +219,23 @@ def _insert(session: Session, row: AnyRow, fire_time: int, state: RunState, **co
     return session.execute(made).scalar_one_or_none() is not None
 
 
-def _start(session: Session, row: AnyRow, fire_time: int, note: str | None = None) -> None:
-    """Schedule the jobs of a run that was just made ``started``, as many of them as can be."""
+def _start(
+    session: Session, row: AnyRow, fire_time: int, note: str | None = None, *, by_hand: bool = False
+) -> None:
+    """Schedule the jobs of a run that was just made ``started``, as many of them as can be.
+
+    Args:
+        by_hand: whoever pressed "run now" is told what was refused; it is not a problem of the schedule.
+
+    """
     keys, refused = _schedule(session, row)
     state = RunState.STARTED if keys else RunState.FAILED
     reason = "; ".join([*([note] if note else []), *refused]) or None
     this = (RUNS.c.periodic_id == row.id) & (RUNS.c.fire_time == fire_time)
     values = {"state": state, "jobs": [str(key) for key in keys], "reason": reason, "time": now_ms()}
     session.execute(update(RUNS).where(this).values(values))
-    _say(session, row, "; ".join(refused) or None)
+    if not (by_hand and refused):
+        _say(session, row, "; ".join(refused) or None)
     periodic.tell(session, row, state, (fire_time, reason))
 
 

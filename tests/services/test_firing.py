@@ -286,6 +286,8 @@ def test_run_now_runs_whatever_else_and_paused_too() -> None:
     assert (run.state, run.jobs, run.by) == ("started", ["1/1/1"], "alice")
     assert (again.state, again.reason) == ("failed", "Spider 'quotes' already scheduled")
     assert before <= run.fire_time < again.fire_time and run.fire_time % 1000
+    with db.reading() as session:  # who pressed twice was told; nothing is wrong with the schedule
+        assert periodic.get(session, 1, schedule).problem is None
     with pytest.raises(NotFound), db.transaction() as session:
         firing.run_now(session, 1, 99, "alice")
 
