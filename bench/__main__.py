@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.lab import Lab, Row
 from bench.process import say
 from bench.rows import (
+    claims,
     collections,
     items,
     jobs,
@@ -41,6 +42,7 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "collections": collections.measure,
     "tags": tags.measure,
     "pages": pages.measure,
+    "claims": claims.measure,
 }
 HEADINGS = ("what", "unit", "better", "Crawldock", "peer", "ratio", "the peer is")
 LIMIT = 30 * 60  # seconds for everything

@@ -49,8 +49,9 @@ class Job(Table, table=True):
             "ix_job_queue", text("priority DESC"), "id",
             sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
         ),
+        # By nothing that a heartbeat changes: PostgreSQL would write into every index each time.
         Index(
-            "ix_job_lease", "lease_time",
+            "ix_job_running", "id",
             sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'"),
         ),
         Index(
@@ -74,7 +75,8 @@ class Job(Table, table=True):
             "ix_job_outcome", "project_id", "close_reason", "state_time", "id",
             sqlite_where=text("state = 'finished'"), postgresql_where=text("state = 'finished'"),
         ),
-        {"sqlite_autoincrement": True},
+        # Room for the next version of a row beside it, for the same reason.
+        {"sqlite_autoincrement": True, "postgresql_with": {"fillfactor": 90}},
     )  # fmt: skip
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigKey)

@@ -74,12 +74,17 @@ def free_slots(session: Session) -> int:
     """Slots of living workers that run nothing and may take a job."""
     open_ = _alive(WORKER) & col(Worker.drain_time).is_(None)
     slots = session.scalar(select(func.coalesce(func.sum(col(Worker.slots)), 0)).where(open_)) or 0
-    draining = exists().where(col(Worker.name) == col(Job.worker), col(Worker.drain_time).is_not(None))
+    # Asked for once, and not for each job: who claims a job counts all that run.
+    draining = select(col(Worker.name)).where(col(Worker.drain_time).is_not(None))
     # Jobs that an outside worker runs have no lease and take no slot of ours.
     busy = session.scalar(
         select(func.count())
         .select_from(Job)
-        .where(col(Job.state) == JobState.RUNNING, col(Job.lease_time).is_not(None), ~draining)
+        .where(
+            col(Job.state) == JobState.RUNNING,
+            col(Job.lease_time).is_not(None),
+            col(Job.worker).not_in(draining),
+        )
     )
     return max(int(slots) - (busy or 0), 0)
 

@@ -36,7 +36,7 @@ PROJECTS, SPIDERS, JOBS = 10, 10, 20_000  # half of the jobs are project 1's
 CHUNKS = 4000  # of one job; the others have one each
 LARGE = ("job", "chunk", "job_tag", "activity", "stray_object")
 # Small whatever happens: a job is in one of them for a while only, and then never again.
-WAITING = ("ix_job_queue", "ix_job_lease", "ix_job_unpurged", "ix_job_uncompacted")
+WAITING = ("ix_job_queue", "ix_job_running", "ix_job_unpurged", "ix_job_uncompacted")
 MOST = 2500  # rows of a large table that a query may touch: the longest page, or all that have a tag of some
 RUNNING, FULL = 30, 31  # row ids of jobs: one that runs, and the one with many chunks
 LATE = 1_700_000_000_000  # ms

@@ -1,0 +1,365 @@
+"""A crowd of slots that only speak to the database, as ``worker.runner`` does, but run no spider."""
+
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
+from threading import BrokenBarrierError
+from typing import Any, Protocol
+
+from sqlalchemy import create_engine
+
+from app import broker, db
+from app.services import jobs, reconciler, workers
+from app.settings import settings
+
+PER_MACHINE = 16  # slots of one worker
+SEEN_SECONDS = SWEEP_SECONDS = 2.0
+WARM = 5
+PATIENCE = 120.0  # how long one part of the crowd waits for the others
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who works, and for how long. Slots take turns on a connection: they would be idle on their own."""
+
+    url: str
+    slots: int
+    processes: int
+    threads: int  # of each process, a connection each
+    seconds: float  # of turns: a heartbeat, the end of a job, the next job
+    beating: float = 0.0  # seconds of heartbeats alone, after that
+    plain: bool = False  # the peer's table, not ours
+    sweeps: bool = True  # a scheduler works beside
+
+
+@dataclass
+class Claim:
+    """A job that somebody has begun; times of the machine's monotonic clock."""
+
+    id: int
+    priority: int
+    began: float
+    ended: float
+
+
+@dataclass
+class Told:
+    """What one process, or all of them, did."""
+
+    claims: list[Claim] = field(default_factory=list)
+    finished: list[int] = field(default_factory=list)
+    took: dict[str, list[float]] = field(default_factory=dict)  # ms of each step while turns were taken
+    turned: float = 0.0  # claims per second
+    beaten: float = 0.0  # heartbeats per second, alone
+    cpu: float = 0.0  # seconds of processor time of this side while turns were taken
+    wakes: int = 0  # messages that the broker would have had
+
+
+class Work(Protocol):
+    """What a slot does to the database."""
+
+    def claim(self, worker: str, /) -> Any:  # noqa: D102
+        ...
+
+    def beat(self, job: Any) -> bool:  # noqa: D102
+        ...
+
+    def finish(self, job: Any) -> bool:  # noqa: D102
+        ...
+
+    def pass_on(self) -> None:  # noqa: D102
+        ...
+
+    def seen(self, worker: str, /) -> None:  # noqa: D102
+        ...
+
+
+class Ours:
+    """The platform's services, each in a transaction as the runner has it."""
+
+    def claim(self, worker: str) -> Any:
+        """Claim the best job."""
+        with db.transaction() as session:
+            return jobs.claim(session, worker, "task")
+
+    def beat(self, job: Any) -> bool:
+        """Renew the lease."""
+        with db.transaction() as session:
+            return jobs.heartbeat(session, job.id, job.token).mine
+
+    def finish(self, job: Any) -> bool:
+        """Say the last word."""
+        with db.transaction() as session:
+            return jobs.finish(session, job.id, job.token, "finished")
+
+    def pass_on(self) -> None:
+        """Wake the next free slot."""
+        with db.reading() as session:
+            for priority in workers.wanted(session, 1):
+                broker.wake(priority)
+
+    def seen(self, worker: str) -> None:
+        """Note that the worker is alive."""
+        with db.transaction() as session:
+            workers.seen(session, worker, workers.WORKER, PER_MACHINE)
+
+
+class Plain:
+    """The least that a queue in PostgreSQL does, with as many commits."""
+
+    TABLE = """
+        CREATE TABLE plain (
+            id bigserial PRIMARY KEY, priority int NOT NULL, state text NOT NULL, token text, lease bigint,
+            payload text NOT NULL
+        );
+        CREATE INDEX plain_queue ON plain (priority DESC, id) WHERE state = 'pending';
+    """
+    CLAIM = """
+        UPDATE plain SET state = 'running', token = %s, lease = %s WHERE id = (
+            SELECT id FROM plain WHERE state = 'pending' ORDER BY priority DESC, id LIMIT 1
+            FOR UPDATE SKIP LOCKED
+        ) RETURNING id, priority, token, payload
+    """
+    BEAT = "UPDATE plain SET lease = %s WHERE id = %s AND token = %s AND state = 'running'"
+    FINISH = "UPDATE plain SET state = 'finished', token = NULL WHERE id = %s AND token = %s"
+
+    def __init__(self, url: str) -> None:
+        engine = create_engine(url)
+        self._connection = engine.raw_connection()
+        self._cursor = self._connection.cursor()
+
+    def _execute(self, statement: str, *values: Any) -> Any:
+        self._cursor.execute(statement, values)
+        row = self._cursor.fetchone() if self._cursor.description else None
+        self._connection.commit()
+        return row if row is not None else self._cursor.rowcount == 1
+
+    def claim(self, _: str) -> Any:
+        """Claim the best row."""
+        row = self._execute(self.CLAIM, jobs.new_token(), time.time_ns())
+        return Row(*row) if row else None
+
+    def beat(self, job: Any) -> bool:
+        """Renew the lease."""
+        done: bool = self._execute(self.BEAT, time.time_ns(), job.id, job.token)
+        return done
+
+    def finish(self, job: Any) -> bool:
+        """Say the last word."""
+        done: bool = self._execute(self.FINISH, job.id, job.token)
+        return done
+
+    def pass_on(self) -> None:
+        """Nobody is woken."""
+
+    def seen(self, _: str) -> None:
+        """Nobody is noted."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the plain table that is ours."""
+
+    id: int
+    priority: int
+    token: str
+    payload: str
+
+
+class Hand:
+    """A thread of the crowd: it acts for its share of the slots, one after the other."""
+
+    def __init__(self, work: Work, name: str, slots: int) -> None:
+        self._work = work
+        self._slots: list[Any] = [None] * slots
+        self._machines = [f"w{place}@{name}" for place in range(-(-slots // PER_MACHINE))]
+        self._places: Iterator[int] = cycle(range(slots))
+        self._seen = float("-inf")
+        self.claims: list[Claim] = []
+        self.finished: list[int] = []
+        self.took: dict[str, list[float]] = {}
+
+    def fill(self) -> None:
+        """Every slot begins a job, and a few the next: whoever does something first does it slowly."""
+        for place in [*range(len(self._slots)), *range(min(len(self._slots), WARM))]:
+            self._turn(place)
+        self.took.clear()
+
+    def turns(self, until: float) -> int:
+        """Jobs end and others begin until that time; returns how many began."""
+        before = len(self.claims)
+        while time.monotonic() < until and any(self._slots):
+            self._turn(next(self._places))
+        return len(self.claims) - before
+
+    def beats(self, until: float) -> int:
+        """Heartbeats alone until that time; returns how many."""
+        done = 0
+        while time.monotonic() < until:
+            job = self._slots[next(self._places)]
+            if job is not None and not self._work.beat(job):
+                raise RuntimeError(f"job row {job.id} was lost")
+            done += job is not None
+        return done
+
+    def leave(self) -> None:
+        """Every job ends; no other begins."""
+        for place in range(len(self._slots)):
+            self._end(place)
+
+    def _turn(self, place: int) -> None:
+        if time.monotonic() - self._seen >= SEEN_SECONDS:
+            self._seen = time.monotonic()
+            for machine in self._machines:
+                self._step("seen", self._work.seen, machine)
+        self._end(place)
+        worker = self._machines[place // PER_MACHINE]
+        began = time.monotonic()
+        job = self._slots[place] = self._step("claim", self._work.claim, worker)
+        if job is not None:
+            self.claims.append(Claim(job.id, job.priority, began, time.monotonic()))
+            self._step("pass on", self._work.pass_on)
+
+    def _end(self, place: int) -> None:
+        job, self._slots[place] = self._slots[place], None
+        if job is None:
+            return
+        if not self._step("heartbeat", self._work.beat, job):
+            raise RuntimeError(f"job row {job.id} was lost")
+        if self._step("finish", self._work.finish, job):
+            self.finished.append(job.id)
+        self._step("pass on", self._work.pass_on)
+
+    def _step(self, name: str, do: Callable[..., Any], *args: Any) -> Any:
+        began = time.perf_counter()
+        result = do(*args)
+        self.took.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+        return result
+
+
+_meet: Any = None  # the barrier of all processes; set in each child
+_over: Any = None  # set when the sweeper is to end
+_wakes = 0
+
+
+def _enter(meet: Any, over: Any, url: str) -> None:
+    """In a new child."""
+    global _meet, _over
+    _meet, _over = meet, over
+    use(url)
+    broker._sender.send = _count  # type: ignore[method-assign]
+
+
+def use(url: str) -> None:
+    """Make it the database of this process."""
+    os.environ["DATABASE_URL"] = url
+    settings.cache_clear()
+    db.engine.cache_clear()
+
+
+def _count(*_: Any) -> None:
+    global _wakes
+    _wakes += 1
+
+
+def _work(crowd: Crowd, number: int) -> Told:
+    try:
+        return _take_part(crowd, number)
+    except BaseException:
+        _meet.abort()  # the others need not wait
+        raise
+
+
+def _take_part(crowd: Crowd, number: int) -> Told:
+    share = crowd.slots // (crowd.processes * crowd.threads)
+    hands = [
+        Hand(Plain(crowd.url) if crowd.plain else Ours(), f"m{number}-{place}", share)
+        for place in range(crowd.threads)
+    ]
+    told = Told()
+    with ThreadPoolExecutor(crowd.threads) as pool:
+
+        def all_do(what: Callable[[Hand], Any]) -> list[Any]:
+            _meet.wait(PATIENCE)
+            return list(pool.map(what, hands))
+
+        all_do(Hand.fill)
+        _meet.wait(PATIENCE)
+        began, before = time.monotonic(), _cpu()
+        counts = list(pool.map(lambda hand: hand.turns(began + crowd.seconds), hands))
+        told.turned, told.cpu = sum(counts) / (time.monotonic() - began), _cpu() - before
+        _meet.wait(PATIENCE)
+        began = time.monotonic()
+        counts = list(pool.map(lambda hand: hand.beats(began + crowd.beating), hands))
+        told.beaten = sum(counts) / (time.monotonic() - began)
+        all_do(Hand.leave)
+    for hand in hands:
+        _add(told, Told(hand.claims, hand.finished, hand.took))
+    told.wakes = _wakes
+    return told
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _sweep() -> Told:
+    """A scheduler's reconciler, as often as it sweeps when there is always something to tidy."""
+    took: dict[str, list[float]] = {"sweep": []}
+    while not _over.wait(SWEEP_SECONDS):
+        began = time.perf_counter()
+        reconciler.sweep()
+        took["sweep"].append((time.perf_counter() - began) * 1000)
+        reconciler.tidy(0)
+    return Told(took=took, wakes=_wakes)
+
+
+def _add(to: Told, told: Told) -> None:
+    to.claims += told.claims
+    to.finished += told.finished
+    for name, figures in told.took.items():
+        to.took.setdefault(name, []).extend(figures)
+    for name in ("turned", "beaten", "cpu", "wakes"):
+        setattr(to, name, getattr(to, name) + getattr(told, name))
+
+
+def let_work(crowd: Crowd, look: Callable[[], Any] = lambda: None) -> tuple[Told, list[Any]]:
+    """Let the crowd work. Whatever one of them stumbles over is raised here, a deadlock too.
+
+    Args:
+        look: called when turns begin, when they end, and when heartbeats alone have ended.
+
+    Returns: what all of them did, and what ``look`` saw.
+
+    """
+    context = multiprocessing.get_context("spawn")
+    meet, over = context.Barrier(crowd.processes + 1), context.Event()
+    enter = partial(
+        ProcessPoolExecutor, mp_context=context, initializer=_enter, initargs=(meet, over, crowd.url)
+    )
+    total, seen = Told(), []
+    with enter(crowd.processes) as pool, enter(1) as aside:
+        parts = [pool.submit(_work, crowd, number) for number in range(crowd.processes)]
+        sweeper = [aside.submit(_sweep)] if crowd.sweeps else []
+        try:
+            meet.wait(PATIENCE)
+            for _ in range(3):
+                meet.wait(PATIENCE)
+                seen.append(look())
+        except BrokenBarrierError:
+            pass  # one of them failed, and says why
+        failed = [future.exception() for future in parts]
+        over.set()
+        failed += [future.exception() for future in sweeper]
+    for error in sorted(filter(None, failed), key=lambda error: isinstance(error, BrokenBarrierError)):
+        raise error
+    for future in parts + sweeper:
+        _add(total, future.result())
+    return total, seen
