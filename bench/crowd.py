@@ -19,8 +19,11 @@ from app.services import jobs, reconciler, workers
 from app.settings import settings
 
 PER_MACHINE = 16  # slots of one worker
-SEEN_SECONDS = SWEEP_SECONDS = 2.0
+SEEN_SECONDS, SWEEP_SECONDS = 4.0, 2.0
 WARM = 5
+# So late a lease is renewed between turns. A runner does it every two seconds; here the thousand share the
+# machine with the server, and are to be slow rather than lost.
+RENEW_SECONDS = 8.0
 PATIENCE = 120.0  # how long one part of the crowd waits for the others
 
 
@@ -73,7 +76,7 @@ class Work(Protocol):
     def finish(self, job: Any) -> bool:  # noqa: D102
         ...
 
-    def pass_on(self) -> None:  # noqa: D102
+    def pass_on(self, freed: bool, /) -> None:  # noqa: D102
         ...
 
     def seen(self, worker: str, /) -> None:  # noqa: D102
@@ -98,10 +101,10 @@ class Ours:
         with db.transaction() as session:
             return jobs.finish(session, job.id, job.token, "finished")
 
-    def pass_on(self) -> None:
+    def pass_on(self, freed: bool) -> None:
         """Wake the next free slot."""
         with db.reading() as session:
-            for priority in workers.wanted(session, 1):
+            for priority in (workers.next_up if freed else workers.wanted)(session, 1):
                 broker.wake(priority)
 
     def seen(self, worker: str) -> None:
@@ -155,7 +158,7 @@ class Plain:
         done: bool = self._execute(self.FINISH, job.id, job.token)
         return done
 
-    def pass_on(self) -> None:
+    def pass_on(self, _: bool) -> None:
         """Nobody is woken."""
 
     def seen(self, _: str) -> None:
@@ -180,6 +183,7 @@ class Hand:
         self._slots: list[Any] = [None] * slots
         self._machines = [f"w{place}@{name}" for place in range(-(-slots // PER_MACHINE))]
         self._places: Iterator[int] = cycle(range(slots))
+        self._beaten = [0.0] * slots  # when
         self._seen = float("-inf")
         self.claims: list[Claim] = []
         self.finished: list[int] = []
@@ -187,7 +191,9 @@ class Hand:
 
     def fill(self) -> None:
         """Every slot begins a job, and a few the next: whoever does something first does it slowly."""
-        for place in [*range(len(self._slots)), *range(min(len(self._slots), WARM))]:
+        for place in range(len(self._slots)):
+            self._begin(place)
+        for place in range(min(len(self._slots), WARM)):
             self._turn(place)
         self.took.clear()
 
@@ -202,15 +208,13 @@ class Hand:
         """Heartbeats alone until that time; returns how many."""
         done = 0
         while time.monotonic() < until:
-            job = self._slots[next(self._places)]
-            if job is not None and not self._work.beat(job):
-                raise RuntimeError(f"job row {job.id} was lost")
-            done += job is not None
+            done += self._beat(next(self._places))
         return done
 
     def leave(self) -> None:
         """Every job ends; no other begins."""
         for place in range(len(self._slots)):
+            self._renew()
             self._end(place)
 
     def _turn(self, place: int) -> None:
@@ -218,23 +222,41 @@ class Hand:
             self._seen = time.monotonic()
             for machine in self._machines:
                 self._step("seen", self._work.seen, machine)
-        self._end(place)
-        worker = self._machines[place // PER_MACHINE]
+        self._renew()
+        self._beat(place)
+        if self._end(place):
+            self._step("pass on, ended", self._work.pass_on, True)
+        if self._begin(place):
+            self._step("pass on, begun", self._work.pass_on, False)
+
+    def _begin(self, place: int) -> bool:
         began = time.monotonic()
-        job = self._slots[place] = self._step("claim", self._work.claim, worker)
+        job = self._step("claim", self._work.claim, self._machines[place // PER_MACHINE])
+        self._slots[place], self._beaten[place] = job, began
         if job is not None:
             self.claims.append(Claim(job.id, job.priority, began, time.monotonic()))
-            self._step("pass on", self._work.pass_on)
+        return job is not None
 
-    def _end(self, place: int) -> None:
-        job, self._slots[place] = self._slots[place], None
+    def _renew(self) -> None:
+        for place, beaten in enumerate(self._beaten):
+            if time.monotonic() - beaten > RENEW_SECONDS:
+                self._beat(place)
+
+    def _beat(self, place: int) -> bool:
+        job = self._slots[place]
         if job is None:
-            return
+            return False
+        self._beaten[place] = time.monotonic()
         if not self._step("heartbeat", self._work.beat, job):
             raise RuntimeError(f"job row {job.id} was lost")
-        if self._step("finish", self._work.finish, job):
-            self.finished.append(job.id)
-        self._step("pass on", self._work.pass_on)
+        return True
+
+    def _end(self, place: int) -> bool:
+        job, self._slots[place] = self._slots[place], None
+        if job is None or not self._step("finish", self._work.finish, job):
+            return False
+        self.finished.append(job.id)
+        return True
 
     def _step(self, name: str, do: Callable[..., Any], *args: Any) -> Any:
         began = time.perf_counter()
@@ -355,6 +377,10 @@ def let_work(crowd: Crowd, look: Callable[[], Any] = lambda: None) -> tuple[Told
                 seen.append(look())
         except BrokenBarrierError:
             pass  # one of them failed, and says why
+        except BaseException:
+            meet.abort()
+            over.set()
+            raise
         failed = [future.exception() for future in parts]
         over.set()
         failed += [future.exception() for future in sweeper]

@@ -5,11 +5,12 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from app import broker
 from app.db import reading, transaction
@@ -42,7 +43,7 @@ def run(worker: str, task_id: str) -> None:
     if job is None:
         return
     log.info("job %s: started", job.key)
-    _pass_on()
+    _pass_on(workers.wanted)
     recorder = Recorder(job.id, job.token)
     reason = FAILED
     with ExitStack() as cleanup:
@@ -57,14 +58,17 @@ def run(worker: str, task_id: str) -> None:
             recorder.log(ERROR, f"the platform failed to run the job: {type(error).__name__}: {error}")
     # "finished" is the last word: when it is said, records are stored, processes and folders are gone.
     _finish(job, recorder, reason)
-    _pass_on()
+    _pass_on(workers.next_up)
 
 
-def _pass_on() -> None:
-    """Wake the next free slot, be it our own, while jobs wait: one message was sent for many."""
+def _pass_on(waiting: Callable[[Session, int], list[int]]) -> None:
+    """Wake the next free slot while jobs wait: one message was sent for many.
+
+    Whoever has begun a job counts the free slots; whoever has ended one has just left one.
+    """
     try:
         with reading() as session:
-            priorities = workers.wanted(session, 1)
+            priorities = waiting(session, 1)
     except DBAPIError as error:
         log.warning("nobody was woken: %s", type(error.orig).__name__)  # the reconciler does it
         return

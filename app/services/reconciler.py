@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
@@ -34,7 +35,7 @@ MOST_WAKES = 1000  # messages of one sweep
 PURGE_AFTER_MS = 60_000  # readers of a job that was just deleted may finish
 BATCH = 20  # jobs whose records are merged or removed at once
 COMPACT_SECONDS = 5.0  # merging may go through the chunk store, and silent owners must not wait for it
-PARTS = 10  # of deleted collections and slots that one call removes, each in a transaction of its own
+PARTS = 10  # of what is to be removed that one call removes, each in a transaction of its own
 DAY_MS = 86_400_000
 
 # In the words of the indexes: SQLite takes `purged = 0` for something else, and reads the whole table.
@@ -77,15 +78,13 @@ def tidy(retention_days: int) -> bool:
     Returns: whether there may be more to do.
     """
     more = False
-    if retention_days:
-        with transaction() as session:
-            more |= _expire(session, retention_days)
     with transaction() as session:
-        more |= _purge(session)
         workers.forget_dead(session)
         logins.forget_expired(session)
-    for purge_some in (collections.purge_some, frontier.purge_some, deliveries.purge_some):
-        more |= _purge_parts(purge_some)
+    if retention_days:
+        more |= _in_parts(partial(_expire, days=retention_days))
+    for purge_some in (_purge, collections.purge_some, frontier.purge_some, deliveries.purge_some):
+        more |= _in_parts(purge_some)
     more |= payloads.sweep()
     try:
         more |= _compact()
@@ -94,10 +93,10 @@ def tidy(retention_days: int) -> bool:
     return more
 
 
-def _purge_parts(purge_some: Callable[[Session], bool]) -> bool:
+def _in_parts(do_some: Callable[[Session], bool]) -> bool:
     for _ in range(PARTS):
         with transaction() as session:
-            if not purge_some(session):
+            if not do_some(session):
                 return False
     return True
 
@@ -131,9 +130,12 @@ def _purge(session: Session) -> bool:
 
 def _compact() -> bool:
     until = time.monotonic() + COMPACT_SECONDS
-    with reading() as session:
-        ids = session.scalars(
-            select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, _UNCOMPACTED).limit(BATCH)
-        ).all()
-    done = all(compaction.compact(job_id, until) for job_id in ids if job_id is not None)
-    return not done or len(ids) == BATCH
+    while time.monotonic() < until:
+        with reading() as session:
+            ids = session.scalars(
+                select(col(Job.id)).where(col(Job.state) == JobState.FINISHED, _UNCOMPACTED).limit(BATCH)
+            ).all()
+        done = all(compaction.compact(job_id, until) for job_id in ids if job_id is not None)
+        if len(ids) < BATCH:
+            return not done
+    return True

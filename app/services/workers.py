@@ -91,15 +91,19 @@ def free_slots(session: Session) -> int:
 
 def wanted(session: Session, most: int) -> list[int]:
     """Priorities of the jobs that the free slots would claim next, at most ``most``."""
-    free = min(free_slots(session), most)
-    if free == 0:
+    return next_up(session, min(free_slots(session), most))
+
+
+def next_up(session: Session, most: int) -> list[int]:
+    """Priorities of the jobs that would be claimed next, at most ``most``."""
+    if most == 0:
         return []
     statement = (
         select(col(Job.priority))
         .join(Spider, col(Spider.id) == col(Job.spider_id))
         .where(col(Job.state) == JobState.PENDING, col(Spider.deployed))
         .order_by(col(Job.priority).desc(), col(Job.id))
-        .limit(free)
+        .limit(most)
     )
     return list(session.scalars(statement))
 

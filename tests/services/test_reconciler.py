@@ -112,12 +112,23 @@ def test_retention_deletes_what_finished_long_ago() -> None:
 
 def test_tidying_says_when_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "BATCH", 2)
+    monkeypatch.setattr(reconciler, "PARTS", 1)
     made = [finished_job() for _ in range(3)]
     for key in made:
         change(key, state_time=5, compacted=True)
     assert reconciler.tidy(1) is True
     assert reconciler.tidy(1) is False
     assert [row(key).state for key in made] == ["deleted"] * 3
+
+
+def test_tidying_goes_on_while_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "BATCH", 2)
+    old, young = [[finished_job() for _ in range(5)] for _ in range(2)]
+    for key in old:
+        change(key, state_time=5)
+    assert reconciler.tidy(1) is False
+    assert [row(key).state for key in old] == ["deleted"] * 5
+    assert all(row(key).compacted for key in young)
 
 
 def test_records_of_a_deleted_job_go_a_while_later() -> None:
