@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +70,12 @@ class Server:
             (wal,) = connection.exec_driver_sql("SELECT pg_current_wal_lsn() - '0/0'").one()
             (deadlocks,) = connection.exec_driver_sql("SELECT sum(deadlocks) FROM pg_stat_database").one()
         engine.dispose()
-        times = [process.cpu_times() for process in psutil.Process(self._pid).children()]
-        return Look(sum(each.user + each.system for each in times), int(wal), int(deadlocks))
+        cpu = 0.0
+        for process in psutil.Process(self._pid).children():
+            with suppress(psutil.NoSuchProcess):  # it has just ended, as those that vacuum do
+                times = process.cpu_times()
+                cpu += times.user + times.system
+        return Look(cpu, int(wal), int(deadlocks))
 
     def stop(self) -> None:
         """End it and remove its folder."""
