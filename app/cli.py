@@ -1,7 +1,7 @@
 """The command line: `crawldock …`. Every command reads the same settings."""
 
-import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -31,7 +31,7 @@ def up() -> None:
     from app import embedded, logs
 
     logs.configure("up")
-    embedded.up()
+    embedded.up({"api": api, "worker": worker, "scheduler": scheduler}, guarded)
 
 
 @cli.command()
@@ -56,31 +56,26 @@ def api() -> None:
     server.run()
 
 
-def _celery(process: str, *options: str) -> None:
+def _celery(process: str) -> None:
+    from importlib import import_module
+
     from app.settings import settings
 
     if settings().redis_url is None:
         raise BadSettings(f"REDIS_URL: must be set for `crawldock {process}`")
-    name = f"{process}-{os.getpid()}@%h"  # several of them may run on one machine
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "celery", "-A", "worker.tasks", "--quiet", "worker", "-n", name,
-         "--without-gossip", "--without-mingle", "--heartbeat-interval", "4", *options],
-    )  # fmt: skip
+    import_module("worker.service").run(process)  # by name, as tasks are sent: the app knows no worker
 
 
 @cli.command()
 def worker() -> None:
     """Run jobs, CRAWLDOCK_SLOTS at once. Any number of workers may run, on any number of machines."""
-    from app.settings import settings
-
-    _celery("worker", "-Q", "runs", "-c", str(settings().slots))
+    _celery("worker")
 
 
 @cli.command()
 def scheduler() -> None:
     """Build deployed versions and repair what failures leave behind. Two of them do no harm."""
-    _celery("scheduler", "-Q", "builds", "--pool", "threads", "-c", "4")
+    _celery("scheduler")
 
 
 @cli.command()
@@ -281,9 +276,14 @@ def _drain(name: str, on: bool) -> None:
 
 
 def main() -> None:
-    """The entry point: what the user can mend is one line, not a traceback."""
+    """The entry point."""
+    guarded(cli)
+
+
+def guarded(run: Callable[[], object]) -> None:
+    """Run it: what the user can mend is one line, not a traceback."""
     try:
-        cli()
+        run()
     except CrawldockError as error:
         _fail(str(error))
     except Exception as error:

@@ -123,7 +123,25 @@ class Platform:
 
     def worker(self) -> psutil.Process:
         """The main process of the worker."""
-        return next(p for p in self.processes("celery", " runs ") if p.ppid() == self.process.pid)
+        return self.part("worker")
+
+    def part(self, name: str) -> psutil.Process:
+        """The main process of a part: valkey-server, api, worker, scheduler."""
+        process: psutil.Process = until(lambda: self.part_or_none(name), 5)
+        return process
+
+    def part_or_none(self, name: str) -> psutil.Process | None:
+        """The main process of a part that may just be down."""
+        for process in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if process.name() == name:
+                    return process
+        return None
+
+    def broker(self) -> str:
+        """The URL of its own broker."""
+        title = " ".join(self.part("valkey-server").cmdline())  # "valkey-server unixsocket:/…/valkey.sock"
+        return "redis+socket://" + title.partition("unixsocket:")[2].split()[0]
 
     def crawldock(self, *args: str) -> str:
         """Run `crawldock …` beside the platform."""

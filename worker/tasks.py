@@ -1,5 +1,6 @@
 """Celery's entry points: two tasks, and what happens when a process of the platform begins or ends."""
 
+import gc
 import logging
 import threading
 import time
@@ -102,6 +103,7 @@ def _begin(sender: Any, **_: Any) -> None:
         _reconciler.start()
         _sender = Sender()
         _sender.start()
+    gc.freeze()  # what is here stays where it is: collections in a pool child would copy the pages
     _leave("former one not noted as gone")  # of the same name, as in a container that starts again
 
 

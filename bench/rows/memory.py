@@ -71,18 +71,16 @@ def _crawl(ours: Crawldock, count: int) -> None:
 
 
 def _runners(parent: int) -> list[int]:
-    """The processes of the worker, which were started for its queue; spiders are none of them.
+    """The processes of the worker: its main process, and one per slot; spiders are none of them.
 
     Raises:
         Timeout: there are none.
 
     """
     found = []
-    for process in psutil.Process(parent).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # zombies too
-            words = process.cmdline()
-            if "worker.tasks" in words and "runs" in words:
-                found.append(process.pid)
+    for process in psutil.Process(parent).children():
+        if process.name() == "worker":
+            found += [process.pid, *(child.pid for child in process.children() if child.name() == "worker")]
     if not found:
         raise Timeout("no worker process was found")
     return found

@@ -105,16 +105,6 @@ class Chaos(Platform):
                     return process
         raise AssertionError(f"nobody runs {key}")
 
-    def part(self, name: str) -> psutil.Process:
-        """The main process of a part: valkey, api, worker, scheduler."""
-        return until(lambda: self.part_or_none(name), 5)
-
-    def part_or_none(self, name: str) -> psutil.Process | None:
-        """The main process of a part that may just be down."""
-        words = {"valkey": ["-server", "valkey.sock"], "api": ["app.cli", "api"], "worker": ["celery", " runs "],
-                 "scheduler": ["celery", " builds "]}[name]  # fmt: skip
-        return next((p for p in self.processes(*words) if p.ppid() == self.process.pid), None)
-
     # Rules
 
     def settle(self, *keys: str, seconds: float = 60) -> dict[str, dict[str, Any]]:

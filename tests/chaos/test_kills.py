@@ -20,7 +20,9 @@ def test_spider(chaos: Chaos) -> None:
     assert {jobs[key]["close_reason"] for key in (running[1], *pending)} == {"finished"}
 
 
-@pytest.mark.parametrize("parts", [["valkey"], ["api"], ["scheduler"], ["api", "scheduler", "valkey"]])
+@pytest.mark.parametrize(
+    "parts", [["valkey-server"], ["api"], ["scheduler"], ["api", "scheduler", "valkey-server"]]
+)
 def test_parts_that_run_no_jobs(chaos: Chaos, parts: list[str]) -> None:
     running, pending = chaos.load()
     old = [chaos.part(part) for part in parts]
@@ -45,7 +47,7 @@ def test_runner_while_the_broker_is_wiped(chaos: Chaos) -> None:
     running, pending = chaos.load(items=LONG)
     spider = chaos.spider(running[0])
     chaos.runner(running[0]).kill()
-    chaos.part("valkey").kill()
+    chaos.part("valkey-server").kill()
     killed = time.monotonic()
     until(lambda: not spider.is_running(), 2)
     assert chaos.wait(running[0])["close_reason"] == "worker lost"
@@ -71,7 +73,7 @@ def test_what_stands_between_a_runner_and_its_spider(chaos: Chaos) -> None:
 
 def test_everything_at_once(chaos: Chaos) -> None:
     running, pending = chaos.load(items=LONG)
-    parts = [chaos.part(part) for part in ("scheduler", "valkey", "api", "worker")]
+    parts = [chaos.part(part) for part in ("scheduler", "valkey-server", "api", "worker")]
     for process in (chaos.runner(running[0]), *parts):
         process.kill()
     jobs = chaos.settle(*running, *pending)

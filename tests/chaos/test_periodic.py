@@ -38,15 +38,13 @@ class Schedulers:
         self.second: subprocess.Popen[bytes] | None = None
 
     def start_second(self) -> None:
-        broker = self.platform.worker().environ()["REDIS_URL"]
-        env = self.platform.env | {"REDIS_URL": broker, "PGAPPNAME": "second"}
+        env = self.platform.env | {"REDIS_URL": self.platform.broker(), "PGAPPNAME": "second"}
         self.second = subprocess.Popen([*CRAWLDOCK, "scheduler"], cwd=ROOT, env=env, start_new_session=True)
         until(lambda: self.sql("SELECT count(*) FROM worker WHERE kind = 'scheduler'")[0][0] >= 2, 60)
 
     def first(self) -> Any:
         """The scheduler's main process of the platform, which starts another one when it dies."""
-        found = self.platform.processes("celery", " builds ")
-        return next((each for each in found if each.ppid() == self.platform.process.pid), None)
+        return self.platform.part_or_none("scheduler")
 
     def kill(self, *names: str) -> None:
         """kill -9, all at once; there are two again when this is over."""

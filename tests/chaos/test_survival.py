@@ -65,12 +65,11 @@ def test_a_database_that_is_locked_for_a_while(chaos: Chaos) -> None:
 
 def test_a_second_scheduler_is_harmless(chaos: Chaos) -> None:
     """Also right after the broker was wiped, when both announce the same jobs."""
-    socket = chaos.part("worker").environ()["REDIS_URL"]
-    env = chaos.env | {"REDIS_URL": socket}
+    env = chaos.env | {"REDIS_URL": chaos.broker()}
     second = subprocess.Popen([*CRAWLDOCK, "scheduler"], cwd=ROOT, env=env, start_new_session=True)
     try:
         running, pending = chaos.load(pending=3)
-        chaos.part("valkey").kill()
+        chaos.part("valkey-server").kill()
         jobs = chaos.settle(*running, *pending)
         assert {job["close_reason"] for job in jobs.values()} == {"finished"}
         assert second.poll() is None
@@ -82,7 +81,7 @@ def test_a_second_scheduler_is_harmless(chaos: Chaos) -> None:
 def test_a_broker_that_hangs_holds_up_nobody(chaos: Chaos) -> None:
     """Requests are answered soon, a stop takes effect, and what was scheduled runs afterwards."""
     running, _ = chaos.load(running=1, pending=0, items=LONG)
-    broker = chaos.part("valkey")
+    broker = chaos.part("valkey-server")
     broker.suspend()
     try:
         began = time.monotonic()

@@ -195,7 +195,7 @@ def test_listing_happens_outside_the_api(builder: Platform) -> None:
     tells = "class Parent(scrapy.Spider):\n    name = 'parent-%d' % os.getppid()\n"
     project_id = builder.deploy(project(tells))
     (name,) = spiders(builder, project_id)
-    scheduler = builder.processes("celery", " builds ")[0]
+    scheduler = builder.part("scheduler")
     assert name == f"parent-{scheduler.pid}"
 
 
