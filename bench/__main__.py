@@ -15,6 +15,7 @@ from bench.process import say
 from bench.rows import (
     claims,
     collections,
+    idle,
     items,
     jobs,
     listing,
@@ -25,6 +26,7 @@ from bench.rows import (
     start,
     storage,
     tags,
+    up,
     writes,
 )
 from bench.stack import ROOT, SCRAPYD
@@ -43,6 +45,8 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "tags": tags.measure,
     "pages": pages.measure,
     "claims": claims.measure,
+    "idle": idle.measure,
+    "up": up.measure,
 }
 HEADINGS = ("what", "unit", "better", "Crawldock", "peer", "ratio", "the peer is")
 LIMIT = 30 * 60  # seconds for everything

@@ -137,7 +137,7 @@ def platform(folder: Path, *, slots: int = 2) -> Iterator[Crawldock]:
     """The whole platform with the measured project, ended at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    env = _environment(folder, port) | {"CRAWLDOCK_SLOTS": str(slots)}
+    env = environment(folder, port) | {"CRAWLDOCK_SLOTS": str(slots)}
     with Child([COMMAND, "up"], folder=folder, env=env, grace=40) as up:
         up.ready(f"http://127.0.0.1:{port}/health")
         # It tells the key when it has done all it does at its first start.
@@ -154,7 +154,7 @@ def api_alone(folder: Path) -> Iterator[Crawldock]:
     """API and broker on what ``platform`` has left in ``folder``: jobs are taken, none is run."""
     port, broker = free_port(), folder / "broker.sock"
     database = folder / "data" / "crawldock.db"
-    env = _environment(folder, port) | {
+    env = environment(folder, port) | {
         "DATABASE_URL": f"sqlite:///{database}",
         "REDIS_URL": f"redis+socket://{broker}",
     }
@@ -169,7 +169,8 @@ def api_alone(folder: Path) -> Iterator[Crawldock]:
         yield server
 
 
-def _environment(folder: Path, port: int) -> dict[str, str]:
+def environment(folder: Path, port: int) -> dict[str, str]:
+    """The settings of a platform in a folder."""
     return {
         "CRAWLDOCK_PORT": str(port),
         "CRAWLDOCK_DATA_DIR": str(folder / "data"),

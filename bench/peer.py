@@ -31,9 +31,10 @@ class Scrapyd:
 
     name = "scrapyd"
 
-    def __init__(self, port: int, folder: Path) -> None:
+    def __init__(self, port: int, folder: Path, pid: int) -> None:
         self.port = port
         self.folder = folder
+        self.pid = pid
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
         self._numbers = itertools.count()
 
@@ -81,15 +82,16 @@ class Scrapyd:
 
 
 @contextmanager
-def scrapyd(folder: Path, *, slots: int = 2, poll: float = 0.1) -> Iterator[Scrapyd]:
-    """A scrapyd with the measured project, ended at the end of the block."""
+def scrapyd(folder: Path, *, slots: int = 2, poll: float = 0.1, deploy: bool = True) -> Iterator[Scrapyd]:
+    """A scrapyd, unless told otherwise with the measured project; ended at the end of the block."""
     folder.mkdir(parents=True)
     port = free_port()
     (folder / "scrapyd.conf").write_text(CONFIG.format(port=port, slots=slots, poll=poll))
     argv = [stack.python(), "-m", "scrapyd"]
     with Child(argv, folder=folder, env={"HOME": str(folder)}) as child:
         child.ready(f"http://127.0.0.1:{port}/daemonstatus.json")
-        server = Scrapyd(port, folder)
+        server = Scrapyd(port, folder, child.popen.pid)
         with server.http:
-            server.deploy()
+            if deploy:
+                server.deploy()
             yield server

@@ -34,7 +34,8 @@ scrapy.commands.fetch scrapy.commands.genspider scrapy.commands.list scrapy.comm
 scrapy.commands.runspider scrapy.commands.settings scrapy.commands.shell scrapy.commands.startproject
 scrapy.commands.version scrapy.commands.view scrapy.resolver scrapy.utils.decorators scrapy.statscollectors
 scrapy.utils.httpobj scrapy.utils.request scrapy.logformatter scrapy.extensions.corestats
-scrapy.extensions.logcount scrapy.utils.engine scrapy.extensions.memusage scrapy.extensions.memdebug
+scrapy.extensions.logcount scrapy.extensions.remote_control scrapy.utils.engine
+scrapy.extensions.memusage scrapy.extensions.memdebug
 scrapy.extensions.closespider scrapy.extensions.logstats scrapy.extensions.spiderstate
 scrapy.extensions.throttle scrapy.extensions.debug scrapy.utils.serialize scrapy.exporters
 scrapy.core.downloader.handlers.datauri scrapy.core.downloader.handlers.file

@@ -32,8 +32,9 @@ READY_SECONDS = 10.0  # a start that takes longer is made in the other way; a te
 RETRY_SECONDS = 60.0  # a template that could not be made is not tried again for so long
 END_SECONDS = 30.0  # that a keeper has to end what is left
 
-# What is read once, when an interpreter or the C library starts: a fork would not notice it.
-READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_", "TLDEXTRACT_")
+# What is read once, when an interpreter, the C library or a module starts: a fork would not notice it.
+READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_", "TLDEXTRACT_",
+                 "AIOHTTP_", "YARL_", "MULTIDICT_", "FROZENLIST_", "PROPCACHE_")  # fmt: skip
 
 # Slots ask on one end, the thread in the worker's main process reads the other. Made before the pool forks.
 _ask, _asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

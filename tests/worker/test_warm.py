@@ -102,6 +102,35 @@ def test_a_fork_is_what_a_fresh_start_is(folder: Path, tmp_path: Path) -> None:
         assert forked[name] == fresh[name], name
 
 
+ENDS = """
+import atexit, json, threading, time
+class End:
+    def __init__(self, word): self.word = word
+    def __del__(self): print(json.dumps(self.word), flush=True)
+file = open("left", "w")
+file.write("kept")
+end = End("object")
+loop = [End("in a circle")]
+loop.append(loop)
+atexit.register(print, "exit handler", flush=True)
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread", flush=True))).start()
+"""
+
+
+def test_its_end_is_that_of_a_fresh_start(folder: Path, tmp_path: Path) -> None:
+    """Threads, exit handlers, then what the job's modules hold: an open file is written out."""
+    (folder / "code" / "ends.py").write_text(ENDS)
+    code = "import ends"
+    fresh = Child([script(folder, code)], env_of(folder, {}), tmp_path)
+    for child in (fresh, fork(folder, code, tmp_path)):
+        words = said(child).splitlines()
+        assert words[:2] == ["thread", "exit handler"]
+        assert sorted(words[2:]) == ['"in a circle"', '"object"']
+        assert child.end() == 0
+        child.close()
+        assert (tmp_path / "left").read_text() == "kept"
+
+
 def test_each_fork_has_its_own_chance(folder: Path, tmp_path: Path) -> None:
     numbers = set()
     for _ in range(3):
@@ -242,7 +271,14 @@ def test_without_a_template_there_is_no_fork_and_soon_it_is_not_tried(tmp_path: 
 
 def test_what_an_interpreter_must_read_itself_is_no_fork() -> None:
     assert warm.possible({"MARK": "1", "SCRAPY_X": "2", "HTTP_PROXY": ""})
-    for name in ("PYTHONHASHSEED", "PYTHONPATH", "LD_PRELOAD", "LC_ALL", "MALLOC_ARENA_MAX"):
+    for name in (
+        "PYTHONHASHSEED",
+        "PYTHONPATH",
+        "LD_PRELOAD",
+        "LC_ALL",
+        "MALLOC_ARENA_MAX",
+        "AIOHTTP_NO_EXTENSIONS",
+    ):
         assert not warm.possible({name: "1"})
 
 
