@@ -13,8 +13,10 @@ from pathlib import Path
 from bench.lab import Lab, Row
 from bench.process import say
 from bench.rows import (
+    chunkstore,
     claims,
     collections,
+    deep,
     idle,
     items,
     jobs,
@@ -39,6 +41,8 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "listing": listing.measure,
     "writes": writes.measure,
     "reads": reads.measure,
+    "deep": deep.measure,
+    "chunkstore": chunkstore.measure,
     "storage": storage.measure,
     "memory": memory.measure,
     "collections": collections.measure,

@@ -25,10 +25,11 @@ class Crawldock:
 
     name = "Crawldock"
 
-    def __init__(self, port: int, database: Path, pid: int) -> None:
+    def __init__(self, port: int, database: Path, pid: int, url_of_database: str = "") -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.database = database
+        self.url_of_database = url_of_database or f"sqlite:///{database}"
         self.pid = pid  # of the API alone, or of the parent of all
         self.http = httpx.Client(base_url=self.url, auth=(KEY, ""), timeout=60, trust_env=False)
         self._numbers = itertools.count()
@@ -150,13 +151,22 @@ def platform(folder: Path, *, slots: int = 2) -> Iterator[Crawldock]:
 
 
 @contextmanager
-def api_alone(folder: Path) -> Iterator[Crawldock]:
-    """API and broker on what ``platform`` has left in ``folder``: jobs are taken, none is run."""
+def api_alone(
+    folder: Path, url: str | None = None, more: Mapping[str, str] | None = None
+) -> Iterator[Crawldock]:
+    """API and broker on what ``platform`` has left in ``folder``: jobs are taken, none is run.
+
+    Args:
+        url: of another database than the one there.
+        more: variables of its environment.
+
+    """
     port, broker = free_port(), folder / "broker.sock"
     database = folder / "data" / "crawldock.db"
     env = environment(folder, port) | {
-        "DATABASE_URL": f"sqlite:///{database}",
+        "DATABASE_URL": url or f"sqlite:///{database}",
         "REDIS_URL": f"redis+socket://{broker}",
+        **(more or {}),
     }
     valkey = [str(get_binary_path()), "--port", "0", "--unixsocket", str(broker)]
     with ExitStack() as children:
@@ -164,9 +174,16 @@ def api_alone(folder: Path) -> Iterator[Crawldock]:
         wait_until("broker", broker.exists, seconds=10, every=0.05)
         api = children.enter_context(Child([COMMAND, "api"], folder=folder, env=env))
         api.ready(f"http://127.0.0.1:{port}/health/live")  # /health would miss the worker
-        server = Crawldock(port, database, api.popen.pid)
+        server = Crawldock(port, database, api.popen.pid, env["DATABASE_URL"])
         children.enter_context(server.http)
         yield server
+
+
+def copy_database(folder: Path, url: str) -> None:
+    """Copy the database that ``platform`` has left in ``folder`` into an empty one."""
+    env = environment(folder, free_port()) | {"DATABASE_URL": url}
+    _run([COMMAND, "migrate"], folder, env)
+    _run([COMMAND, "copy-database", f"sqlite:///{folder / 'data' / 'crawldock.db'}"], folder, env)
 
 
 def environment(folder: Path, port: int) -> dict[str, str]:

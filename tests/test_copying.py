@@ -7,7 +7,7 @@ from sqlmodel import col
 from app import copying, db
 from app.errors import BadParameter, Refused
 from app.models import Job, JobState, Kind, metadata
-from app.services import apikeys, joblist, jobs, projects, records
+from app.services import apikeys, joblist, jobs, projects, reader, records
 from app.settings import settings
 
 pytestmark = pytest.mark.usefixtures("sent")
@@ -61,7 +61,7 @@ def test_everything_comes_along(moved: str) -> None:
         assert [row.state for row in rows] == [JobState.FINISHED, JobState.PENDING]
         tags = joblist.tags_of(session, [row.id for row in rows])
     assert tags == {rows[0].id: ["a", "both"], rows[1].id: ["b", "both"]}
-    blocks = list(records.read(rows[0].id, Kind.ITEMS, 0, 9, times=True))
+    blocks = list(reader.read(rows[0].id, Kind.ITEMS, 0, 9, times=True))
     assert [(block.lines, block.times) for block in blocks] == [([b'{"n":1}', b'{"n":2}'], [5, 6])]
 
 

@@ -14,7 +14,7 @@ from sqlmodel import col
 from app import db, moving, store
 from app.errors import Elsewhere
 from app.models import Chunk, Kind, StrayObject
-from app.services import payloads, records
+from app.services import payloads, reader, records
 from app.services.compaction import compact
 from tests import stores
 from tests.factories import append, at_once, batch, finish, job_with_items
@@ -60,7 +60,7 @@ def move() -> Counter[str]:
 
 
 def read(job_id: int) -> list[bytes]:
-    return [line for block in records.read(job_id, Kind.ITEMS, 0, 10_000) for line in block.lines]
+    return [line for block in reader.read(job_id, Kind.ITEMS, 0, 10_000) for line in block.lines]
 
 
 def named() -> set[str]:

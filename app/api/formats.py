@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 import orjson
 import ormsgpack
 
-from app.services.records import Block
+from app.services.reader import Block
 
 JL = "application/x-jsonlines; charset=UTF-8"
 JSON = "application/json"
@@ -27,14 +27,15 @@ LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 def jl(blocks: Iterable[Block]) -> Iterator[bytes]:
     """JSON lines as they were stored, untouched."""
     for block in blocks:
-        yield b"\n".join(block.lines) + b"\n"
+        yield block.text
+        yield b"\n"
 
 
 def json_array(blocks: Iterable[Block]) -> Iterator[bytes]:
     """One JSON array."""
     opening = b"["
     for block in blocks:
-        yield opening + b",".join(block.lines)
+        yield opening + block.text.replace(b"\n", b",")
         opening = b","
     yield b"[]" if opening == b"[" else b"]"
 
@@ -62,17 +63,17 @@ def limited(blocks: Iterable[Block], count: int) -> Iterator[Block]:
     if count <= 0:
         return
     for block in blocks:
-        yield block if len(block.lines) <= count else _picked(block, range(count))
-        count -= len(block.lines)
+        yield block if len(block.numbers) <= count else _picked(block, range(count))
+        count -= len(block.numbers)
         if count <= 0:  # looked at here: the next block is not even fetched
             return
 
 
 def _picked(block: Block, places: Sequence[int]) -> Block:
-    return Block(
-        [block.numbers[place] for place in places],
+    return Block.of(
         [block.lines[place] for place in places],
-        [block.times[place] for place in places] if block.times else [],
+        [block.numbers[place] for place in places],
+        [block.times[place] for place in places] if block.times else (),
     )
 
 
@@ -95,7 +96,7 @@ def with_meta(
             if "_ts" in names:
                 extra += f',"_ts":{block.times[place]}'
             lines.append(_append(b"{}" if alone else line, extra.encode()))
-        yield Block(block.numbers, lines, block.times)
+        yield Block.of(lines, block.numbers, block.times)
 
 
 def with_field(line: bytes, name: str, value: int) -> bytes:

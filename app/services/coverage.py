@@ -11,7 +11,7 @@ from sqlmodel import col
 from app.db import reading
 from app.errors import Refused
 from app.models import Chunk, Kind
-from app.services import records
+from app.services import reader, records
 from app.services.records import STATUS
 
 MOST_CHUNKS = 2000  # that are added up, the last ones
@@ -78,7 +78,7 @@ def fields(job_id: int) -> dict[str, int]:
 
 def _counted(job_id: int, first: int, number: int) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for block in records.read(job_id, Kind.ITEMS, first, first + number):
+    for block in reader.read(job_id, Kind.ITEMS, first, first + number):
         counts.update(records.measure(Kind.ITEMS, [orjson.loads(line) for line in block.lines])[0])
     return counts
 

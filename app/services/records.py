@@ -1,7 +1,7 @@
-"""Items, log entries, requests and samples of a job: append, upload, read, count, purge."""
+"""Items, log entries, requests and samples of a job: append, upload, count, purge. `reader` reads them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import chunks
-from app.db import execute, now_ms, reading
+from app.db import execute, now_ms
 from app.errors import Elsewhere, OutOfStep
-from app.keys import LARGEST
 from app.models import Chunk, Job, JobState, Kind
 from app.services import payloads
 
@@ -322,50 +321,6 @@ def stats(session: Session, job_id: int, kind: Kind) -> tuple[dict[str, int], in
         number += count
     shown = {name: each for name, each in counts.items() if kind != Kind.REQUESTS or STATUS not in name}
     return shown, size, number
-
-
-@dataclass(frozen=True)
-class Block:
-    """Records of one job as they are stored."""
-
-    numbers: Sequence[int]  # index of each in the job
-    lines: Sequence[bytes]  # JSON, without newlines
-    times: Sequence[int]  # ms, when each was received
-
-
-def read(
-    job_id: int, kind: Kind, start: int, stop: int, *, times: bool = False, since: int | None = None
-) -> Iterator[Block]:
-    """The records ``start`` … ``stop - 1`` in blocks; fewer when there are fewer.
-
-    Args:
-        times: fill in ``Block.times``, which cost unpacking them.
-        since: pass over chunks that were received before, ms; some of the first block may still be older.
-
-    One chunk is in memory at a time, fetched in a transaction of its own, so that a client that reads
-    slowly holds nothing. Each is looked up by the position reached, never by a remembered list: chunks
-    may be merged or purged meanwhile.
-
-    Raises:
-        StoreAway: the chunk store did not give one.
-
-    """
-    stop = min(stop, LARGEST)
-    while start < stop:
-        wanted = _overlapping(job_id, kind, start, stop)
-        if since is not None:
-            wanted &= col(Chunk.last_time) >= since
-        with reading() as session:
-            row = session.execute(
-                select(*payloads.COLUMNS).where(wanted).order_by(col(Chunk.first)).limit(1)
-            ).one_or_none()
-        if row is None:
-            return
-        data = payloads.read(row)
-        low, high = max(start - row.first, 0), min(stop - row.first, row.number)
-        moments = payloads.times(row, data)[low:high] if times else []
-        yield Block(range(row.first + low, row.first + high), chunks.lines(data)[low:high], moments)
-        start = row.first + row.number
 
 
 def purge(session: Session, job_ids: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from app.db import AnyRow, reading
 from app.models import Chunk, Kind
-from app.services import records
+from app.services import reader
 from app.services.records import MAX_RECORDS, STATUS
 
 MOST_RECORDS = 15_000  # that one search unpacks, so that it ends soon …
@@ -125,7 +125,7 @@ def page(job_id: int, kind: Kind, total: int, start: int, count: int, wanted: Wa
         if not wanted.may_have(kind, chunk.counts):
             continue
         unpacked, size = unpacked + chunk[1], size + chunk.size
-        for block in records.read(job_id, kind, max(chunk.first, start), chunk.first + chunk[1]):
+        for block in reader.read(job_id, kind, max(chunk.first, start), chunk.first + chunk[1]):
             for number, line in zip(block.numbers, block.lines, strict=True):
                 value = test(line)
                 if value is not None:

@@ -13,7 +13,7 @@ from app.db import reading
 from app.errors import BadParameter, NotFound
 from app.keys import LARGEST, JobKey
 from app.models import JobState, Kind
-from app.services import coverage, records, rerun, search
+from app.services import coverage, reader, records, rerun, search
 from app.services.search import Wanted
 from app.ui import run, shown
 from app.ui.job import ADDRESS, enter_job
@@ -79,7 +79,7 @@ def items_csv(call: Visit, project: str, spider: int, job: int) -> Response:
         _, view = enter_job(session, call, project, spider, job)
         total = records.total(session, view.id, Kind.ITEMS)
     columns = shown.columns([], coverage.fields(view.id))
-    blocks = records.read(view.id, Kind.ITEMS, 0, total)
+    blocks = reader.read(view.id, Kind.ITEMS, 0, total)
     return Stream(formats.csv_rows(blocks, columns, True), formats.CSV, HEADERS)
 
 

@@ -1,18 +1,34 @@
 """How much does the memory of API and worker grow with the size of a job?"""
 
 import contextlib
+import http.client
 import threading
+import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import psutil
 
-from bench import typical
-from bench.crawldock import Crawldock, api_alone, platform
+from bench import stored, typical
+from bench.crawldock import KEY, PROJECT, Crawldock, api_alone, platform
 from bench.lab import Lab, Row, median
 from bench.process import Timeout, run, wait_until
 
 FEW = 1_000
+SLOW = 10
+FIELDS = ",".join(typical.FIELDS)
+DASH = f"?project={PROJECT}&job={{job}}"
+READS = {  # each with: may it have the larger job?
+    "jl": ("/items/{job}", True),
+    "json": ("/items/{job}?format=json", True),
+    "msgpack": ("/items/{job}?format=msgpack", True),
+    "csv": (f"/items/{{job}}?format=csv&fields={FIELDS}", False),
+    "xml": ("/items/{job}?format=xml", False),
+    "dash jl": (f"/api/items.jl{DASH}", True),
+    "dash csv": (f"/api/items.csv{DASH}&fields={FIELDS}&include_headers=1", False),
+    "dash xml": (f"/api/items.xml{DASH}", False),
+}
 
 
 def measure(lab: Lab) -> list[Row]:
@@ -21,29 +37,54 @@ def measure(lab: Lab) -> list[Row]:
 
 
 def _of_api(lab: Lab) -> list[Row]:
-    many = lab.of(1_000_000, 20_000)
+    many = {True: lab.of(5_000_000, 20_000), False: lab.of(300_000, 20_000)}  # csv and xml take long
     folder = lab.place("memory")
     with platform(folder):
         pass
     with api_alone(folder) as ours:
-        jobs = {count: ours.new_job() for count in (many, FEW)}
+        jobs = {count: ours.new_job() for count in (*many.values(), FEW)}
         for count, job in jobs.items():
-            for first, body in typical.batches(count, 50_000):
-                ours.write(f"/items/{job}", body, start=str(first))
+            stored.fill(ours.url_of_database, job, count)
     rows = []
-    for form in ("jl", "msgpack"):
+    for name, (path, quick) in READS.items():
 
-        def growth(count: int, form: str = form) -> float:
+        def growth(count: int, path: str = path) -> float:
             with api_alone(folder) as ours, _highest(partial(_resident, ours.pid)) as grown:
-                _, size = run(ours.curl(f"/items/{jobs[count]}?format={form}"), folder=folder)
+                _, size = run(ours.curl(path.format(job=jobs[count])), folder=folder)
             if int(size) < 200 * count:
                 raise RuntimeError(f"{size} bytes are not {count} items")
             return grown()
 
-        what = f"API, read of {many:,} items, {form}"
-        mine, theirs = lab.turns(what, [partial(growth, many), partial(growth, FEW)])
+        count = many[quick]
+        what = f"API, read of {count:,} items, {name}"
+        mine, theirs = lab.turns(what, [partial(growth, count), partial(growth, FEW)], rounds=1)
         rows.append(Row(what, "MB more", "less", median(mine), f"itself, {FEW:,} items", median(theirs)))
+
+    def held(count: int) -> float:
+        with api_alone(folder) as ours, _highest(partial(_resident, ours.pid)) as grown:
+            _read_slowly(ours, f"/items/{jobs[count]}")
+        return grown()
+
+    what = f"API, {SLOW} readers that stop in the middle of {many[True]:,} items"
+    mine, theirs = lab.turns(what, [partial(held, many[True]), partial(held, FEW)], rounds=1)
+    rows.append(Row(what, "MB more", "less", median(mine), f"itself, {FEW:,} items", median(theirs)))
     return rows
+
+
+def _read_slowly(ours: Crawldock, path: str) -> None:
+    """Several at once take a little, ten times, and wait in between."""
+    basic = b64encode(f"{KEY}:".encode()).decode()
+    with contextlib.ExitStack() as stack:
+        answers = []
+        for _ in range(SLOW):
+            line = http.client.HTTPConnection("127.0.0.1", ours.port, timeout=60)
+            stack.callback(line.close)
+            line.request("GET", path, headers={"Authorization": f"Basic {basic}"})
+            answers.append(line.getresponse())
+        for _ in range(10):
+            for answer in answers:
+                answer.read(1 << 20)
+            time.sleep(0.3)
 
 
 def _of_worker(lab: Lab) -> list[Row]:

@@ -3,25 +3,68 @@
 from functools import partial
 from pathlib import Path
 
-from bench import typical
+from bench import typical, zstd
 from bench.crawldock import Crawldock, api_alone, platform
 from bench.lab import Lab, Row, rates
 from bench.nginx import missing, nginx
 from bench.process import curl, run, say
 
+BATCH = 20_000
 WAYS = {
     "jl, curl": ("", ()),
     "jl, curl --compressed": ("", ("--compressed",)),
     "msgpack, curl": ("?format=msgpack", ()),
     "json, curl": ("?format=json", ()),
     "csv, curl": (f"?format=csv&fields={','.join(typical.FIELDS)}", ()),
+    "xml, curl": ("?format=xml", ()),
 }
 
 
 def measure(lab: Lab) -> list[Row]:
-    """Whole processes; beside nginx, which serves the same JSON lines from a file to curl."""
+    """Whole processes."""
+    return [*_beside_zstd(lab), *_beside_nginx(lab)]
+
+
+def _beside_zstd(lab: Lab) -> list[Row]:
+    """JSON lines to curl over loopback; there, and through a pipe, ``zstd -dc`` gives it the same chunks."""
+    if zstd.missing():
+        say("reads needs zstd on PATH: its rows are left out")
+        return []
+    count = lab.of(200_000, 5_000)
+    folder = lab.place("reads")
+    with platform(folder):
+        pass
+    rows = []
+    with api_alone(folder) as ours:
+        for name, raw in (
+            ("as a spider's", typical.lines(count)),
+            ("with running text", typical.described(count)),
+        ):
+            job, lines = ours.new_job(), raw.splitlines(keepends=True)
+            for first in range(0, count, BATCH):
+                ours.write(f"/items/{job}", b"".join(lines[first : first + BATCH]), start=str(first))
+            file = folder / f"{job.replace('/', '-')}.zst"
+            zstd.frames(ours.database, job, file)
+            size = len(raw) - count // 100  # no chunk has a newline at its end
+            sides = [
+                partial(_seconds, ours.curl(f"/items/{job}"), folder),
+                partial(_seconds, ours.curl(f"/api/items.jl?project=1&job={job}"), folder),
+                partial(zstd.seconds, file, size),
+                partial(zstd.piped, file, size),
+            ]
+            what = f"{count:,} items {name} read, jl"
+            mine, dash, theirs, pipe = lab.turns(what, sides, rounds=3 * lab.rounds)
+            amounts = count, len(raw)
+            rows += rates(f"{what}, curl", amounts, mine, "zstd -dc, the same curl", theirs)
+            rows += rates(f"{what}, dash API", amounts, dash, "zstd -dc, the same curl", theirs)
+            rows += rates(f"{what}, curl", amounts, mine, "zstd -dc, a pipe", pipe)
+    return rows
+
+
+def _beside_nginx(lab: Lab) -> list[Row]:
+    """Beside nginx, which serves the same JSON lines from a file to curl."""
     if missing():
-        say("reads needs nginx on PATH (Debian: nginx-light): these rows are left out")
+        say("reads needs nginx on PATH (Debian: nginx-light): its rows are left out")
         return []
     count = lab.of(200_000, 5_000)
     folder = lab.place("reads")
@@ -31,7 +74,7 @@ def measure(lab: Lab) -> list[Row]:
     size = count, file.stat().st_size
     with api_alone(folder) as ours, nginx(file.parent) as url:
         job = ours.new_job()
-        for first, body in typical.batches(count, 20_000):
+        for first, body in typical.batches(count, BATCH):
             ours.write(f"/items/{job}", body, start=str(first))
         if _bytes(ours.curl(f"/items/{job}"), folder) != size[1]:
             raise RuntimeError(f"job {job} holds other bytes than were written")

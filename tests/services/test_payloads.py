@@ -7,7 +7,7 @@ from sqlmodel import col
 from app import db, store
 from app.errors import Condemned, ObjectLost, StoreAway
 from app.models import Chunk, Kind, StrayObject
-from app.services import payloads, reconciler, records, series
+from app.services import payloads, reader, reconciler, records, series
 from tests.factories import append, batch, change, finish, job_with_items, row, running_job
 from tests.stores import Place
 
@@ -35,7 +35,7 @@ def age() -> None:
 
 
 def read(job_id: int) -> list[bytes]:
-    return [line for block in records.read(job_id, Kind.ITEMS, 0, 10_000) for line in block.lines]
+    return [line for block in reader.read(job_id, Kind.ITEMS, 0, 10_000) for line in block.lines]
 
 
 def test_payloads_are_in_the_store_and_rows_are_empty(place: Place) -> None:

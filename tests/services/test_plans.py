@@ -25,6 +25,7 @@ from app.services import (
     keyorder,
     payloads,
     queue,
+    reader,
     reconciler,
     records,
     workers,
@@ -231,8 +232,8 @@ PAGES = {
     "times": Filter(1, startts=LATE + 10, endts=LATE + 5000),
 }
 BY_THEMSELVES: dict[str, Callable[[], Any]] = {
-    "records: read": lambda: list(records.read(FULL, Kind.ITEMS, 5000, 5010)),
-    "records: read late": lambda: list(records.read(FULL, Kind.ITEMS, 5000, 5010, since=LATE)),
+    "records: read": lambda: list(reader.read(FULL, Kind.ITEMS, 5000, 5010)),
+    "records: read late": lambda: list(reader.read(FULL, Kind.ITEMS, 5000, 5010, since=LATE)),
     "compact": reconciler._compact,
     "strays: sweep": payloads.sweep,
     "move chunks": lambda: next(moving.move_all()),

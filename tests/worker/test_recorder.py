@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app import db
 from app.models import Job, Kind, StrayObject
-from app.services import jobs, payloads, records
+from app.services import jobs, payloads, reader, records
 from app.services.jobs import Claimed, NewJob
 from app.services.records import MAX_BYTES, MAX_RECORDS
 from tests import stores
@@ -38,7 +38,7 @@ def take(recorder: Recorder, *lines: bytes) -> None:
 
 
 def stored(job: Claimed, kind: Kind) -> list[object]:
-    return [orjson.loads(line) for block in records.read(job.id, kind, 0, 1 << 40) for line in block.lines]
+    return [orjson.loads(line) for block in reader.read(job.id, kind, 0, 1 << 40) for line in block.lines]
 
 
 def log_of(job: Claimed) -> list[tuple[int, str]]:

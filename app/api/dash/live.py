@@ -15,7 +15,7 @@ from app.api.sse import Then
 from app.db import AnyRow, reading
 from app.keys import JobKey
 from app.models import JobState, Kind
-from app.services import events, records
+from app.services import events, reader
 
 router = APIRouter(tags=["events"])
 
@@ -112,7 +112,7 @@ class _Tail:
         with reading() as session:
             # Of one row: a job that is seen finished has no entries beyond those that are seen counted.
             job = events.ending(session, self._job_id)
-        block = next(records.read(self._job_id, Kind.LOGS, self._next, job.logs), None)
+        block = next(reader.read(self._job_id, Kind.LOGS, self._next, job.logs), None)
         if block is not None:
             self._next = block.numbers[-1] + 1
             found = zip(block.numbers, block.lines, strict=True)

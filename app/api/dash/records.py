@@ -18,7 +18,7 @@ from app.db import reading
 from app.errors import BadParameter, NotFound
 from app.keys import JobKey
 from app.models import JobState, Kind
-from app.services import joblist, jobs, records
+from app.services import joblist, jobs, reader, records
 
 router = APIRouter(tags=["records"])
 
@@ -56,9 +56,9 @@ class Wanted:
     start: int
     stop: int
 
-    def blocks(self, kind: Kind, *, times: bool = False) -> Iterator[records.Block]:
+    def blocks(self, kind: Kind, *, times: bool = False) -> Iterator[reader.Block]:
         """Read them."""
-        return records.read(self.job_id, kind, self.start, self.stop, times=times)
+        return reader.read(self.job_id, kind, self.start, self.stop, times=times)
 
 
 def _job(session: Session, params: Params, project: int, *, spider: bool) -> tuple[int, JobKey]:
@@ -101,7 +101,7 @@ def _range(total: int, count: int, offset: int) -> tuple[int, int]:
     return min(offset, total), min(offset + count, total)
 
 
-def _items(call: Call, cap: int | None = None) -> tuple[Iterable[records.Block], Params]:
+def _items(call: Call, cap: int | None = None) -> tuple[Iterable[reader.Block], Params]:
     with reading() as session:
         _, params, project = enter(session, call)
         job_id, key = _job(session, params, project, spider=True)

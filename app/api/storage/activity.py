@@ -16,7 +16,7 @@ from app.db import AnyRow, reading, transaction
 from app.errors import NoAccess
 from app.keys import LARGEST, number
 from app.services import activity
-from app.services.records import Block
+from app.services.reader import Block
 
 router = APIRouter(tags=["activity"])
 
@@ -92,7 +92,7 @@ def _blocks(events: Iterator[AnyRow], meta: Sequence[str]) -> Iterator[Block]:
         lines.append(line)
         size += len(line)
         if size > PART_BYTES:
-            yield Block([], lines, [])
+            yield Block.of(lines)
             lines, size = [], 0
     if lines:
-        yield Block([], lines, [])
+        yield Block.of(lines)

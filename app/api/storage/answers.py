@@ -9,7 +9,7 @@ from app.api import formats
 from app.api.params import Param, Params
 from app.api.storage.wire import FORMATS, Call, stream, wants
 from app.errors import BadParameter
-from app.services.records import Block
+from app.services.reader import Block
 
 Writer = Callable[[Iterator[Block]], Iterator[bytes]]
 

@@ -30,7 +30,7 @@ from app.db import reading, transaction
 from app.errors import BadParameter, NotFound, TooLarge
 from app.services import collections
 from app.services.collections import ALL, KEY_LENGTH, TYPES, Address, Page, Range, Record, Source
-from app.services.records import Block
+from app.services.reader import Block
 
 router = APIRouter(tags=["collections"])
 
@@ -128,9 +128,7 @@ def read_many(call: Caller, project: str, kind: Kind, name: str) -> Response:
     """Records of a collection, in the order of their keys; none when there is no such collection."""
     (_, source), params = _find(call, project, kind, name), call.params
     pages = _pages(source, params, count=params.integer("count", ALL, low=0))
-    blocks = (
-        Block(range(len(page.records)), _lines(page.records, params), ()) for page in pages if page.records
-    )
+    blocks = (Block.of(_lines(page.records, params)) for page in pages if page.records)
     return answers.answer(call, blocks)
 
 
@@ -274,11 +272,11 @@ def read_one(call: Caller, project: str, kind: Kind, name: str, key: str) -> Res
         within = collections.get(session, source, "/".join(outer).encode()) if value is None else None
     if value is not None:
         chosen = wants(call, ("jl", "json", "msgpack"))
-        answer = next(formats.msgpack([Block((0,), (value,), ())])) if chosen == "msgpack" else value + b"\n"
+        answer = next(formats.msgpack([Block(value, (0,))])) if chosen == "msgpack" else value + b"\n"
         return Response(answer, media_type=f"{FORMATS[chosen]}; charset=UTF-8")
     if within is None or last not in orjson.loads(within):
         raise NotFound("Not Found")
-    return stream(call, formats.values_text([Block((0,), (within,), ())], last), TEXT)
+    return stream(call, formats.values_text([Block(within, (0,))], last), TEXT)
 
 
 @router.post(OF_KEY, openapi_extra=describe_lines("object"))

@@ -16,7 +16,7 @@ from app.db import reading, transaction
 from app.errors import BadParameter
 from app.services import frontier as service
 from app.services.frontier import FP_LENGTH, HIGHEST, LOWEST, Address, Request
-from app.services.records import Block
+from app.services.reader import Block
 
 router = APIRouter(tags=["hcf"])
 
@@ -123,7 +123,7 @@ def _line(batch: service.Batch) -> bytes:
 
 
 def _answer(call: Call, pages: Iterable[list[bytes]]) -> Response:
-    blocks = (Block(range(len(lines)), lines, ()) for lines in pages)
+    blocks = (Block.of(lines) for lines in pages)
     return answers.answer(call, blocks, ("jl", "json"))
 
 

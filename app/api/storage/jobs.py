@@ -17,7 +17,7 @@ from app.db import reading, transaction
 from app.errors import BadParameter, NoAccess, NotAuthenticated, NotFound
 from app.keys import LARGEST, JobKey, number
 from app.services import jobmeta, jobs, keyorder, records, removal
-from app.services.records import Block
+from app.services.reader import Block
 
 router = APIRouter(tags=["jobs"])
 
@@ -189,4 +189,4 @@ def _blocks(ids: Iterator[list[int]], *, with_key: bool) -> Iterator[Block]:
                 for job in shown
             ]
             if lines:
-                yield Block([], lines, [])
+                yield Block.of(lines)

@@ -24,9 +24,9 @@ from app.db import reading
 from app.errors import BadParameter, NotFound
 from app.keys import LARGEST, JobKey, number
 from app.models import Kind
-from app.services import jobs, keyorder, records
+from app.services import jobs, keyorder, reader, records
 from app.services.joblist import key_of
-from app.services.records import Block
+from app.services.reader import Block
 
 router = APIRouter()
 
@@ -105,13 +105,13 @@ class Range:
                 continue
             first = self.start[2] if (job.key.spider, job.key.job) == self.start[:2] else 0
             for block in self._of(job, kind, first, left):
-                left -= len(block.lines)
+                left -= len(block.numbers)
                 yield block
             if left <= 0:
                 return
 
     def _of(self, job: Source, kind: Kind, first: int, count: int) -> Iterator[Block]:
-        blocks = records.read(job.id, kind, first, job.total, times=self.times, since=self.startts)
+        blocks = reader.read(job.id, kind, first, job.total, times=self.times, since=self.startts)
         return self.shown(formats.limited(self.passing(blocks), count), job.key, kind)
 
     @property
@@ -209,7 +209,7 @@ def _numbers(params: Params, total: int) -> list[int] | None:
 
 def _picked(job_id: int, kind: Kind, numbers: Sequence[int], *, times: bool) -> Iterator[Block]:
     for place in numbers:
-        yield from records.read(job_id, kind, place, place + 1, times=times)
+        yield from reader.read(job_id, kind, place, place + 1, times=times)
 
 
 def _read_part(
@@ -224,7 +224,7 @@ def _read_part(
         raise BadParameter(f"invalid value for index: {part[:50]}")
     wanted = replace(Range.parse(call.params, key.project), start=(0, 0, 0))
     start, stop = (int(part), int(part) + 1) if plain else (0, min(wanted.count, LARGEST))
-    blocks = wanted.passing(records.read(job_id or 0, kind, start, stop, times=wanted.times))
+    blocks = wanted.passing(reader.read(job_id or 0, kind, start, stop, times=wanted.times))
     name = field if plain else part
     if name is not None:
         if kind == Kind.SAMPLES or (field is not None and not plain):

@@ -21,7 +21,7 @@ from app import jsonlines
 from app.api.body import Body, read_query
 from app.api.params import Params
 from app.api.storage.paths import Segment
-from app.api.streams import Stream
+from app.api.streams import Stream, joined
 from app.auth import JobPrincipal, Principal, authenticate, authenticate_job, basic
 from app.db import reading
 from app.errors import (
@@ -274,7 +274,7 @@ def stream(call: Call, parts: Iterator[bytes], kind: str) -> Response:
         headers["Content-Disposition"] = f"Attachment; filename={name}"
     if call.gzip:
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        parts = _compressed(parts)
+        parts = _compressed(joined(parts))
     return Stream(parts, kind, headers)
 
 

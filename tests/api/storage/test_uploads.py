@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from app import db
 from app.keys import JobKey
 from app.models import Kind
-from app.services import records
+from app.services import reader, records
 from app.settings import settings
 from tests.factories import (
     append,
@@ -47,7 +47,7 @@ def write(client: TestClient, key: JobKey, body: bytes, kind: str = "items", **p
 
 def stored(key: JobKey, kind: Kind = Kind.ITEMS) -> list[Any]:
     job_id = row(key).id or 0
-    return [orjson.loads(line) for block in records.read(job_id, kind, 0, 1 << 30) for line in block.lines]
+    return [orjson.loads(line) for block in reader.read(job_id, kind, 0, 1 << 30) for line in block.lines]
 
 
 def test_batches_follow_each_other_and_a_retry_changes_nothing(client: TestClient) -> None:
@@ -287,7 +287,7 @@ def test_two_writers_of_one_job_leave_whole_batches(client: TestClient) -> None:
 
 def test_a_reader_of_a_job_that_is_deleted_and_purged_meanwhile_ends(client: TestClient) -> None:
     job = job_with_items(({"n": n} for n in range(9)), chunk=3)
-    blocks = records.read(job.id, Kind.ITEMS, 0, 9)
+    blocks = reader.read(job.id, Kind.ITEMS, 0, 9)
     assert len(next(blocks).lines) == 3
     with db.transaction() as session:
         records.purge(session, [job.id])
