@@ -150,9 +150,9 @@ def csv_rows(
     if headers:
         writer.writerow(fields)
     for block in blocks:
-        for line in block.lines:
-            record = orjson.loads(line)
-            writer.writerow([_cell(record.get(field)) for field in fields])
+        for record in map(orjson.loads, block.lines):
+            values = map(record.get, fields)
+            writer.writerow([value if type(value) is str else _cell(value) for value in values])
         yield buffer.getvalue().encode("utf-8", "surrogatepass")
         buffer.seek(0)
         buffer.truncate()
@@ -162,8 +162,6 @@ def csv_rows(
 def _cell(value: Any) -> Any:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value
     try:
         return orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # nested deeper than it writes, though it reads that deep
@@ -177,7 +175,8 @@ def xml(blocks: Iterable[Block]) -> Iterator[bytes]:
     """XML with the data types of XML-RPC: one ``<value>`` a record."""
     opening = '<?xml version="1.0" encoding="UTF-8"?>\n<values>\n'
     for block in blocks:
-        yield (opening + "".join(f"{_xml(orjson.loads(line))}\n" for line in block.lines)).encode()
+        text = "".join(f"{_xml(orjson.loads(line))}\n" for line in block.lines)
+        yield (opening + _NOT_IN_XML.sub("\ufffd", text)).encode()
         opening = ""
     yield f"{opening}</values>\n".encode()
 
@@ -195,16 +194,12 @@ def _xml(value: Any) -> str:
         inside = f"<array><data>{''.join(map(_xml, value))}</data></array>"
     elif isinstance(value, dict):
         members = (
-            f"<member><name>{_xml_text(name)}</name>{_xml(each)}</member>" for name, each in value.items()
+            f"<member><name>{escape(name)}</name>{_xml(each)}</member>" for name, each in value.items()
         )
         inside = f"<struct>{''.join(members)}</struct>"
     else:
-        inside = f"<string>{_xml_text(value)}</string>"
+        inside = f"<string>{escape(value)}</string>"
     return f"<value>{inside}</value>"
-
-
-def _xml_text(text: str) -> str:
-    return escape(_NOT_IN_XML.sub("\ufffd", text))
 
 
 def values_text(blocks: Iterable[Block], field: str) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app import db, store
+from app.api import streams
 from app.models import Chunk
 from app.services.jobs import Claimed
 from tests import stores
@@ -80,3 +81,17 @@ def test_an_answer_that_has_begun_is_cut_off(
         answer = client.get(url)
         assert (answer.status_code, "5" in answer.text) == (200, False)
     assert caplog.text.count("an answer was cut off: records are missing") == 3
+
+
+def test_parts_are_joined_and_the_first_waits_for_none() -> None:
+    given = iter([b"a", b"b", b"c"])
+    parts = streams.joined(given)
+    assert (next(parts), given.__length_hint__()) == (b"a", 2)
+    assert list(parts) == [b"bc"]
+
+
+def test_parts_that_are_large_or_slow_are_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = b"x" * streams.PART_BYTES
+    assert list(streams.joined(iter([large, large, b"a"]))) == [large, large, b"a"]
+    monkeypatch.setattr(streams, "PART_SECONDS", -1)
+    assert list(streams.joined(iter([b"a", b"b", b"c"]))) == [b"a", b"b", b"c"]
