@@ -13,7 +13,7 @@ from app.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-PART_BYTES = 1 << 20
+PART_BYTES = 1 << 19
 PART_SECONDS = 0.1
 
 
@@ -42,8 +42,14 @@ def joined(parts: Iterator[bytes]) -> Iterator[bytes]:
         waiting.append(part)
         size += len(part)
         if size >= PART_BYTES or time.monotonic() - began > PART_SECONDS:
-            yield b"".join(waiting)
-            waiting.clear()
+            yield _emptied(waiting)
             size, began = 0, time.monotonic()
     if waiting:
-        yield b"".join(waiting)
+        yield _emptied(waiting)
+
+
+def _emptied(parts: list[bytes]) -> bytes:
+    """All of them as one, of which nothing else keeps a copy while a slow client takes it."""
+    whole = b"".join(parts)
+    parts.clear()
+    return whole
