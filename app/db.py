@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from app.errors import DatabaseBusy
+from app.prepared import send
 from app.settings import settings
 
 AnyRow = Row[*tuple[Any, ...]]  # a result row; its columns are named in the function that makes it
@@ -56,7 +57,7 @@ def make_engine(url: str) -> Engine:
         )  # fmt: skip
     engine = create_engine(
         url, json_serializer=_dumps, json_deserializer=orjson.loads, hide_parameters=True,
-        pool_size=20, max_overflow=40,
+        pool_size=20, max_overflow=40, pool_use_lifo=True,  # the one used last knows most pages
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )  # fmt: skip
 
@@ -71,7 +72,7 @@ def make_engine(url: str) -> Engine:
         # A transaction that writes begins as a writer: a reader that turns writer fails at once
         # (BUSY_SNAPSHOT) when somebody wrote in between.
         writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        send(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
@@ -86,6 +87,12 @@ def engine() -> Engine:
     if settings().database_url is None:
         settings().data_dir.mkdir(parents=True, exist_ok=True)
     return make_engine(settings().database)
+
+
+@lru_cache(maxsize=1)
+def _writing(engine: Engine) -> Engine:
+    """The same, and the same connections, for transactions that write."""
+    return engine.execution_options(writes=True)
 
 
 def forget_connections() -> None:
@@ -117,7 +124,7 @@ def transaction() -> Iterator[Session]:
     if alone and not _one_writer.acquire(timeout=BUSY_SECONDS):
         raise DatabaseBusy("the database does not answer, try again")
     try:
-        with Session(bind.execution_options(writes=True)) as session:
+        with Session(_writing(bind)) as session:
             yield session
             session.commit()
             callbacks = session.info.pop("after_commit", [])
@@ -136,11 +143,6 @@ def after_commit(session: Session, callback: Callable[[], None]) -> None:
 def execute(session: Session, statement: Executable) -> "CursorResult[Any]":
     """Execute an INSERT, UPDATE or DELETE; its row count tells who won."""
     return cast("CursorResult[Any]", session.execute(statement))
-
-
-def plainly(session: Session, statement: Executable, values: Any) -> "CursorResult[Any]":
-    """Execute a statement on plain tables; what the ORM adds costs nearly as much again."""
-    return session.connection().execute(statement, values)
 
 
 def insert_into(session: Session, table: Any) -> Any:

@@ -14,9 +14,10 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, now_ms, plainly, reading
+from app.db import AnyRow, now_ms, reading
 from app.keys import JobKey
 from app.models import Activity, JobState, Project
+from app.prepared import Prepared
 from app.services import outbox
 
 # What is written when a job enters a state.
@@ -52,6 +53,7 @@ FETCH = 50  # rows that the driver has in memory
 _ACTIVITY = Activity.__table__  # type: ignore[attr-defined]
 # Made once: scheduling and claiming write one each. Nobody asks for the row's id.
 _INSERT = insert(_ACTIVITY).values(time=now_ms()).inline()
+_INSERT_ONE = Prepared(_INSERT)
 
 
 def happened(session: Session, user: str, events: Iterable[tuple[str, JobKey]]) -> None:
@@ -64,8 +66,10 @@ def happened(session: Session, user: str, events: Iterable[tuple[str, JobKey]]) 
         }
         for event, key in events
     ]
-    if rows:
-        plainly(session, _INSERT, rows if len(rows) > 1 else rows[0])
+    if len(rows) == 1:
+        _INSERT_ONE(session, rows[0])
+    elif rows:
+        session.execute(_INSERT, rows)
     kinds = dict.fromkeys((key.project, event) for event, key in events)  # one, as a rule
     for project, kind in kinds:
         told = [

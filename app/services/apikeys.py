@@ -10,9 +10,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, execute, insert_into, now_ms, plainly
+from app.db import AnyRow, execute, insert_into, now_ms
 from app.errors import BadParameter, NameTaken, NotFound, Refused, Revoked
 from app.models import ApiKey, KeyProject, Project
+from app.prepared import Prepared
 from app.services import activity, logins
 
 
@@ -220,18 +221,22 @@ def _projects(key_id: int | None) -> Any:
 # Every call asks these two: the statements are made once, on plain tables.
 _KEY, _ANY = ApiKey.__table__.c, Project.__table__.c  # type: ignore[attr-defined]
 _MEMBERS = KeyProject.__table__.c  # type: ignore[attr-defined]
-_FIND = select(_KEY.id, _KEY.name, _KEY.admin).where(
-    _KEY.hash == bindparam("digest"), _KEY.revoked_time.is_(None)
+_FIND = Prepared(
+    select(_KEY.id, _KEY.name, _KEY.admin).where(
+        _KEY.hash == bindparam("digest"), _KEY.revoked_time.is_(None)
+    )
 )
-_PROJECT = select(_ANY.id).where(_ANY.id == bindparam("project"))
-_MEMBER = select(_MEMBERS.project_id).where(
-    _MEMBERS.project_id == bindparam("project"), _MEMBERS.key_id == bindparam("key")
+_PROJECT = Prepared(select(_ANY.id).where(_ANY.id == bindparam("project")))
+_MEMBER = Prepared(
+    select(_MEMBERS.project_id).where(
+        _MEMBERS.project_id == bindparam("project"), _MEMBERS.key_id == bindparam("key")
+    )
 )
 
 
-def find(session: Session, value: str) -> AnyRow | None:
+def find(session: Session, value: str) -> Any:
     """The valid key ``value``: ``id``, ``name``, ``admin``; None when there is none."""
-    return plainly(session, _FIND, {"digest": digest(value)}).one_or_none()
+    return next(iter(_FIND(session, {"digest": digest(value)})), None)
 
 
 def projects_of(session: Session, key_id: int | None, admin: bool) -> list[int]:
@@ -243,5 +248,6 @@ def projects_of(session: Session, key_id: int | None, admin: bool) -> list[int]:
 
 def may_touch(session: Session, key_id: int, admin: bool, project_id: int) -> bool:
     """Does the project exist, and may the key touch it? One question, so that neither answer leaks."""
-    statement = _PROJECT if admin else _MEMBER
-    return plainly(session, statement, {"project": project_id, "key": key_id}).first() is not None
+    if admin:
+        return bool(_PROJECT(session, {"project": project_id}))
+    return bool(_MEMBER(session, {"project": project_id, "key": key_id}))

@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from app import broker
-from app.db import AnyRow, execute, insert_into, now_ms, plainly
+from app.db import AnyRow, execute, insert_into, now_ms
 from app.errors import AlreadyScheduled, NotFound
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Project, Spider
+from app.prepared import Prepared
 from app.services import activity, projects, workers
 from app.services.activity import ENTERED
 from app.services.transitions import SPIDER_NUMBER, entered, hold, key_of, move, new_token, revoke
@@ -56,14 +57,14 @@ def duplicate_key(spider: str, args: dict[str, str], job_cmd: list[str] | None) 
 # Scheduling is the call that comes in thousands; putting its statements together each time costs
 # more than executing them, so they are made once. Plain tables, because the ORM adds nothing here.
 _JOB, _SPIDER = Job.__table__, Spider.__table__  # type: ignore[attr-defined]
-_TAKE_NUMBER = (
+_TAKE_NUMBER = Prepared(
     update(_SPIDER)
     .where(_SPIDER.c.project_id == bindparam("of_project"), _SPIDER.c.name == bindparam("named"))
     .where(or_(_SPIDER.c.deployed, _SPIDER.c.declared))
     .values(jobs=_SPIDER.c.jobs + 1)
     .returning(_SPIDER.c.id, _SPIDER.c.number, _SPIDER.c.jobs, _SPIDER.c.deployed)
 )
-_INSERTS: dict[tuple[str, JobState, bool], Any] = {}
+_INSERTS: dict[tuple[str, JobState, bool], Prepared] = {}
 
 
 def insert_row(session: Session, state: JobState, by: str, row: dict[str, Any]) -> int | None:
@@ -78,7 +79,7 @@ def insert_row(session: Session, state: JobState, by: str, row: dict[str, Any]) 
         values = entered(state, bindparam("by_whom"))
         if not pushed:
             values["version"] = projects.current_version(bindparam("of_project"))
-        _INSERTS[kind] = (
+        _INSERTS[kind] = Prepared(
             insert_into(session, _JOB)
             .values(values)
             .on_conflict_do_nothing(
@@ -87,8 +88,10 @@ def insert_row(session: Session, state: JobState, by: str, row: dict[str, Any]) 
             )
             .returning(_JOB.c.id)
         )
-    job_id: int | None = plainly(session, _INSERTS[kind], {"by_whom": by, **row}).scalar_one_or_none()
-    return job_id
+    for made in _INSERTS[kind](session, {"by_whom": by, **row}):
+        job_id: int = made.id
+        return job_id
+    return None
 
 
 def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
@@ -102,7 +105,7 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
     """
     # The number is taken by the same statement that finds the spider, so no two jobs share one.
     named = {"of_project": project_id, "named": new.spider}
-    spider = plainly(session, _TAKE_NUMBER, named).one_or_none()
+    spider = next(iter(_TAKE_NUMBER(session, named)), None)
     if spider is None:
         raise NotFound(f"Spider not found: {new.spider}")
     row = {

@@ -6,13 +6,14 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
-from app.db import now_ms, plainly
+from app.db import now_ms
 from app.models import Delivery, DeliveryState, Webhook
+from app.prepared import Prepared
 
 _WEBHOOK, _DELIVERY = Webhook.__table__, Delivery.__table__  # type: ignore[attr-defined]
 # Made once: every change of a job asks. The rows are held, so that one that is being removed is passed
 # over here, and does not make the change fail.
-_TOLD = (
+_TOLD = Prepared(
     select(_WEBHOOK.c.id, _WEBHOOK.c.events)
     .where(_WEBHOOK.c.project_id == bindparam("project"), _WEBHOOK.c.enabled)
     .with_for_update(read=True, key_share=True)
@@ -31,7 +32,7 @@ def emit(session: Session, project_id: int, event: str, *bodies: Mapping[str, An
     without webhooks pays one look into an index. ``time`` and, of a job, ``summary`` are added when it is
     first sent.
     """
-    told = plainly(session, _TOLD, {"project": project_id}).all() if bodies else ()
+    told = _TOLD(session, {"project": project_id}) if bodies else ()
     rows = [
         {"webhook_id": webhook.id, "event": event, "body": {"event": event, "project": project_id, **body}}
         for body in bodies

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event, insert, select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app import broker, chunks, db, moving
+from app import broker, chunks, db, moving, prepared
 from app.keys import JobKey
 from app.models import Activity, Chunk, Job, JobState, JobTag, Kind, Project, Spider, StrayObject, Worker
 from app.services import (
@@ -136,9 +136,16 @@ def captured() -> Iterator[list[tuple[str, Any]]]:
         if re.match(r"(SELECT|UPDATE|DELETE|WITH)\b", statement) and not many:
             found.append((statement, parameters))
 
+    def send(connection: Connection, text: str, bound: Any = ()) -> list[Any]:
+        note(connection, None, text, bound, None, many=False)
+        return plain_send(connection, text, bound)
+
+    plain_send = prepared.send
     event.listen(db.engine(), "before_cursor_execute", note)
     try:
-        yield found
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepared, "send", send)  # which no event tells of
+            yield found
     finally:
         event.remove(db.engine(), "before_cursor_execute", note)
 

@@ -21,6 +21,8 @@ from app.api.storage.paths import RawPaths
 from app.errors import CrawldockError
 
 MODULES = (records, jobs, queue, jobq, projects, collections, frontier, activity, system)
+# The first parts of its paths.
+BEGINNINGS = {route.path.split("/")[1] for each in MODULES for route in each.router.routes}
 
 
 def create_face() -> FastAPI:
