@@ -19,7 +19,7 @@ def send(connection: Connection, text: str, bound: Any = ()) -> list[Any]:
         DBAPIError: in the driver's place, which the callers do not know.
 
     """
-    failure: type[Exception] = connection.dialect.loaded_dbapi.Error  # type: ignore[union-attr]
+    failure: type[Exception] = connection.dialect.loaded_dbapi.Error
     cursor = connection.connection.cursor()
     try:
         cursor.execute(text, bound)
@@ -82,7 +82,7 @@ class _Form:
         self._constants = self._converted({**constants, **defaults})
         self._names = set(names)
         columns = statement.exported_columns
-        self._row = namedtuple("Row", columns.keys())  # type: ignore[misc]
+        self._row: Any = namedtuple("Row", columns.keys())  # type: ignore[misc]
         self._results: list[Convert] = [
             each.type.dialect_impl(dialect).result_processor(dialect, None) for each in columns
         ]

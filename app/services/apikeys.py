@@ -234,9 +234,10 @@ _MEMBER = Prepared(
 )
 
 
-def find(session: Session, value: str) -> Any:
+def find(session: Session, value: str) -> AnyRow | None:
     """The valid key ``value``: ``id``, ``name``, ``admin``; None when there is none."""
-    return next(iter(_FIND(session, {"digest": digest(value)})), None)
+    rows: list[AnyRow] = _FIND(session, {"digest": digest(value)})
+    return rows[0] if rows else None
 
 
 def projects_of(session: Session, key_id: int | None, admin: bool) -> list[int]:
