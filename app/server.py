@@ -1,13 +1,40 @@
-"""The web server: uvicorn, told that endless answers end when it does."""
+"""The web server: uvicorn, told that endless answers end when it does, and that heads have an end."""
 
 import contextlib
 import socket
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api import sse
 from app.settings import settings
+
+HEAD_BYTES = 64 << 10  # of a request: its first line and headers, or what follows its body
+
+
+class Protocol(HttpToolsProtocol):
+    """Refuses a head that is too long: httptools itself would keep one without end in memory."""
+
+    _unread = 0  # bytes that nothing has come of yet
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
+
+    def on_headers_complete(self) -> None:  # noqa: D102
+        self._unread = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:  # noqa: D102
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:  # noqa: D102
+        self._unread = 0
+        super().on_message_complete()
 
 
 class Server(uvicorn.Server):
@@ -26,6 +53,8 @@ def run() -> None:
             "app.main:app",
             host=settings().host,
             port=settings().port,
+            http=Protocol,
+            loop="uvloop",
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=5,
