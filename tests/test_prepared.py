@@ -1,8 +1,8 @@
 """Statements that go straight to the driver: what travels is as if they had not."""
 
 import pytest
-from sqlalchemy import bindparam, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app import db
 from app.models import Job, Project, Webhook
@@ -44,3 +44,19 @@ def test_other_columns_than_at_first_are_refused() -> None:
         make(session, {"id": 2, "name": "two", "created_time": 1})
     with pytest.raises(AssertionError), db.transaction() as session:
         make(session, {"id": 3, "name": "three"})
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_connection_that_was_lost_is_used_no_more() -> None:
+    ask = Prepared(select(PROJECT.c.name).where(PROJECT.c.id == bindparam("project")))
+
+    def lose() -> None:
+        with db.transaction() as session, db.reading() as other:
+            mine = session.scalar(select(func.pg_backend_pid()))
+            other.scalar(select(func.pg_terminate_backend(mine, 10_000)))
+            ask(session, {"project": 1})
+
+    with pytest.raises(OperationalError):
+        lose()
+    with db.transaction() as session:
+        assert [row.name for row in ask(session, {"project": 1})] == ["one"]
