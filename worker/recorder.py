@@ -18,7 +18,7 @@ from worker.fifo import Message, Rubbish
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.5  # a record is readable at most about a second after it was produced
-YOUNG_SECONDS, YOUNG_FLUSH_SECONDS = 5.0, 0.1  # people wait for the first lines of a new job
+FIRST_FLUSHES, FIRST_SECONDS = 5, 0.1  # people wait for the first lines of a new job
 FULL_BYTES = 8 << 20  # with so much waiting for the database, the spider must wait too
 INFO, ERROR = 20, 40
 MESSAGE_LENGTH = 256 << 10  # characters of one log entry
@@ -63,7 +63,8 @@ class Recorder:
         self._stats: dict[str, Any] | None = None
         self._sending: tuple[list[Batch], dict[str, Any] | None] | None = None
         self._placed = False  # has it been written to where chunks belong?
-        self._begun = self._flushed = time.monotonic()
+        self._flushed = time.monotonic()
+        self._flushes = 0  # how many have written something
         self._errors = 0  # log entries of level ERROR or above
         self._store_since: float | None = None  # since when the chunk store has been away
         self.outcome: str | None = None  # of the FIN message
@@ -131,12 +132,11 @@ class Recorder:
 
     def due(self) -> bool:
         """Is it time to write?"""
-        if any(b.size >= MAX_BYTES or len(b.lines) >= MAX_RECORDS for b in self._buffers.values()):
+        if any(buffer.size >= MAX_BYTES for buffer in self._buffers.values()):
             return True
         waiting = self._sending or self._stats is not None or any(b.lines for b in self._buffers.values())
-        now = time.monotonic()
-        pause = YOUNG_FLUSH_SECONDS if now - self._begun < YOUNG_SECONDS else FLUSH_SECONDS
-        return bool(waiting) and now - self._flushed >= pause
+        pause = FIRST_SECONDS if self._flushes < FIRST_FLUSHES else FLUSH_SECONDS
+        return bool(waiting) and time.monotonic() - self._flushed >= pause
 
     def flush(self) -> bool:
         """Write everything; False: the database did not take it, and it is kept.
@@ -179,6 +179,7 @@ class Recorder:
             with transaction() as session:
                 self.lost = not records.append(session, self._job_id, self._token, batches, stats)
             self._sending = None
+            self._flushes += 1
         except OutOfStep:
             self._step_back_in(batches, stats)
         except Condemned:

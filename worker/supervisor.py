@@ -1,5 +1,6 @@
 """The one loop over a running spider: its pipe, its output, its end, our signals, and the limits."""
 
+import fcntl
 import os
 import selectors
 import time
@@ -15,6 +16,7 @@ from worker.recorder import ERROR, INFO, Recorder
 TICK_SECONDS = 0.1
 MEMORY_SECONDS = 1.0
 READ_BYTES = 1 << 20
+GATHER_SECONDS = 0.05  # between two looks at the pipe: waking up for each message costs more than the message
 ENTRY_BYTES = 64 << 10  # of one log entry put together from a process' output
 
 # Close reasons that are ours (contract 7.5).
@@ -100,6 +102,10 @@ class Supervisor:
         self._reader = fifo.Reader()
         self._outputs = [Output(child.stdout, INFO, recorder), Output(child.stderr, ERROR, recorder)]
         self._selector = selectors.DefaultSelector()
+        self._urgent = selectors.DefaultSelector()  # without what can be read a little later just as well
+        self._came = 0  # bytes that the last look at the pipe has brought
+        # With more the spider may have to wait for room. Messages fill half of the pipe's pages at the least.
+        self._crowded = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) // 4
         self._sources = {pipe, child.stdout, child.stderr}  # not at their end yet
         self._held = False  # nothing is read from them for now
         self._ending: str | None = None  # why we end it; None: it ends by itself
@@ -113,21 +119,19 @@ class Supervisor:
     def watch(self) -> str | None:
         """Watch until the process has ended; returns why we ended it, None when it ended by itself."""
         child = self._child
-        waited = (
-            self._pipe,
-            child.stdout,
-            child.stderr,
-            child.ended_fd,
-            signals.look_fd(),
-            signals.closing_fd(),
-        )
-        for descriptor in waited:
+        urgent = (child.ended_fd, signals.look_fd(), signals.closing_fd())
+        for descriptor in (*urgent, *self._sources):
             self._selector.register(descriptor, selectors.EVENT_READ)
-        with self._selector:
+        for descriptor in urgent:
+            self._urgent.register(descriptor, selectors.EVENT_READ)
+        with self._selector, self._urgent:
             while not child.exited():
+                self._came = 0
                 for ready, _ in self._selector.select(timeout=TICK_SECONDS):
                     self._handle(ready.fd)
                 self._tick(time.monotonic())
+                if self._came < self._crowded:
+                    self._urgent.select(GATHER_SECONDS)
         return self._ending
 
     def drain(self) -> None:
@@ -147,7 +151,8 @@ class Supervisor:
             signals.clear_look()
             self._look(now=True)
         elif descriptor == signals.closing_fd():
-            self._selector.unregister(descriptor)
+            for selector in (self._selector, self._urgent):
+                selector.unregister(descriptor)
             self._close_at = time.monotonic() + settings().drain_seconds
         for output in self._outputs:
             if output.descriptor == descriptor and output.read() == 0:
@@ -160,6 +165,7 @@ class Supervisor:
         except BlockingIOError:
             return False
         self._heard, self._silent = time.monotonic(), False
+        self._came += len(data)
         for message in self._reader.feed(data):
             self._recorder.take(message)
         return True

@@ -1,7 +1,11 @@
 """The project of the tests in this folder, on the shared platform."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from app import db
+from app.settings import settings
 from tests.platform import Platform
 from tests.run.spiders import EGG
 
@@ -10,3 +14,15 @@ from tests.run.spiders import EGG
 def project(platform: Platform) -> int:
     """A project with all spiders of this folder."""
     return platform.deploy(EGG)
+
+
+@pytest.fixture
+def inside(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process works on the platform's database too."""
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{platform.folder / 'data' / 'crawldock.db'}")
+    settings.cache_clear()
+    db.engine.cache_clear()
+    yield
+    db.engine().dispose()
+    db.engine.cache_clear()
+    settings.cache_clear()

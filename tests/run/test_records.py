@@ -3,7 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from app.services.compaction import compact
 from tests.platform import Platform, until
+
+CHUNKS = "SELECT first FROM chunk WHERE job_id = ? AND kind = 'items'"
 
 
 def test_records_are_readable_while_the_job_runs(platform: Platform, project: int, tmp_path: Path) -> None:
@@ -16,6 +21,28 @@ def test_records_are_readable_while_the_job_runs(platform: Platform, project: in
     (tmp_path / "go").touch()
     assert platform.wait(key)["close_reason"] == "finished"
     assert [item["n"] for item in platform.items(key)] == [1, 2]
+
+
+@pytest.mark.usefixtures("inside")
+def test_what_a_slow_spider_leaves_in_pieces_becomes_one(
+    platform: Platform, project: int, tmp_path: Path
+) -> None:
+    code = """if True:
+        from sh_scrapy.writer import pipe_writer
+        for n in range(5):
+            while not os.path.exists(f"{self.folder}/{n}"): time.sleep(0.02)
+            pipe_writer.write_item({"n": n})"""
+    key = platform.schedule(project, "code", code=code, folder=str(tmp_path))
+    job_id = platform.row(key)["id"]
+    for n in range(5):
+        assert len(platform.sql(CHUNKS, job_id)) == n
+        (tmp_path / str(n)).touch()
+        until(lambda n=n: len(platform.items(key)) > n)
+    assert platform.wait(key)["close_reason"] == "finished"
+    items = platform.items(key)
+    assert compact(job_id) and platform.row(key)["compacted"]
+    assert len(platform.sql(CHUNKS, job_id)) == 1
+    assert platform.items(key) == items and [item.get("n") for item in items] == [0, 1, 2, 3, 4, None]
 
 
 def test_many_items_arrive_complete_and_in_order(platform: Platform, project: int) -> None:

@@ -154,8 +154,8 @@ def test_kill_descendants_finds_those_with_a_session_of_their_own(tmp_path: Path
 HOG = "data = bytearray(b'x') * (60 << 20); " + SLEEPER
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_memory_counts_the_whole_family(tmp_path: Path, own: bool) -> None:
+@pytest.mark.parametrize(("own", "told"), [(False, True), (True, True), (True, False)])
+def test_memory_counts_the_whole_family(tmp_path: Path, own: bool, told: bool) -> None:
     """A helper whose parent has gone is adopted, and counts too."""
     family = f"""if True:
         import os, subprocess, sys
@@ -165,7 +165,9 @@ def test_memory_counts_the_whole_family(tmp_path: Path, own: bool) -> None:
         if not {own}:
             subprocess.Popen([sys.executable, "-c", {HOG!r}])
         import time; time.sleep(60)"""
-    code = """
+    code = f"""
+        import worker.process
+        worker.process._CHILDREN_TOLD &= {told}
         print(child.memory() >> 20)
         child.end()
         kill_descendants()

@@ -1,6 +1,8 @@
 """Records on their way to the database: complete, in order, once, whatever the database does meanwhile."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -14,7 +16,7 @@ from app.services.records import MAX_BYTES, MAX_RECORDS
 from tests import stores
 from tests.stores import Place
 from worker import fifo
-from worker.recorder import FULL_BYTES, Recorder
+from worker.recorder import FIRST_FLUSHES, FIRST_SECONDS, FLUSH_SECONDS, FULL_BYTES, Recorder
 
 
 @pytest.fixture
@@ -82,6 +84,22 @@ def test_records_are_cut_into_chunks(job: Claimed, recorder: Recorder) -> None:
         sizes = session.execute(text("SELECT count FROM chunk ORDER BY first")).scalars().all()
     assert sizes == [1000, 1000, 2, 1000, 1000, 2]
     assert stored(job, Kind.ITEMS) == [orjson.loads(line[4:]) for line in [*lines, big, big, *lines]]
+
+
+def test_the_first_flushes_come_sooner(
+    job: Claimed, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = recorder._flushed
+    clock = SimpleNamespace(monotonic=lambda: now, time_ns=time.time_ns)
+    monkeypatch.setattr("worker.recorder.time", clock)
+    for n in range(FIRST_FLUSHES + 1):
+        recorder.flush()  # there is nothing to write
+        take(recorder, b'ITM {"n":%d}' % n)
+        assert not recorder.due()
+        now += FIRST_SECONDS + 0.001
+        assert recorder.due() == (n < FIRST_FLUSHES)
+        now += 0 if recorder.due() else FLUSH_SECONDS
+        assert recorder.due() and recorder.flush()
 
 
 def test_a_second_flush_goes_on_where_the_first_ended(job: Claimed, recorder: Recorder) -> None:
