@@ -3,7 +3,8 @@
 It is started as a script, and nothing of ours can be imported here: the standard library and what the
 virtualenv has are all there is. What it may import is what has no memory of when or where it was
 imported: neither the entrypoint, which reads its environment then, nor ``tldextract``, which looks at
-HOME, nor anything that installs the Twisted reactor.
+HOME, nor anything that installs the Twisted reactor. One exception pays: aiohttp, which Scrapy's remote
+control imports in every job, reads the machine's certificate authorities when imported.
 
 Three generations:
 
