@@ -23,8 +23,11 @@ AnyRow = Row[*tuple[Any, ...]]  # a result row; its columns are named in the fun
 BUSY_SECONDS = 30  # how long a SQLite writer waits for another one
 
 # SQLite lets one writer in and makes the others poll with growing sleeps. Within a process a lock
-# hands over at once, so threads queue here and only processes meet at the file.
+# hands over at once, so threads queue here and only processes meet at the file. Whoever waits for it
+# holds the place of the next one, which the last one has to wait for, too, before it writes again: else
+# a thread that writes portion after portion takes the lock back before another has woken up.
 _one_writer = threading.Lock()
+_next_writer = threading.Lock()
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
@@ -121,7 +124,7 @@ def transaction() -> Iterator[Session]:
     """
     bind = engine()
     alone = bind.dialect.name == "sqlite"
-    if alone and not _one_writer.acquire(timeout=BUSY_SECONDS):
+    if alone and not _take_turn():
         raise DatabaseBusy("the database does not answer, try again")
     try:
         with Session(_writing(bind)) as session:
@@ -133,6 +136,16 @@ def transaction() -> Iterator[Session]:
             _one_writer.release()
     for callback in callbacks:
         callback()
+
+
+def _take_turn() -> bool:
+    """Wait to be the one writer of this process; False: others did not end."""
+    if not _next_writer.acquire(timeout=BUSY_SECONDS):
+        return False
+    try:
+        return _one_writer.acquire(timeout=BUSY_SECONDS)
+    finally:
+        _next_writer.release()
 
 
 def after_commit(session: Session, callback: Callable[[], None]) -> None:
