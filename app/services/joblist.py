@@ -3,16 +3,16 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    Select,
+    String,
     and_,
+    bindparam,
     delete,
     exists,
     func,
     insert,
-    literal,
     select,
     tuple_,
     union_all,
@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, execute, now_ms, reading
+from app.db import AnyRow, now_ms, reading
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Spider
 from app.services import activity, jobmeta, jobs
@@ -29,6 +29,8 @@ from app.services import activity, jobmeta, jobs
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 RARE = 10_000  # a tag that no more jobs have is looked up by itself
 BATCH = 1000  # jobs that a stream reads at once
+FEW = 10_000  # ids that are read at once
+PORTION = 250  # jobs that get other tags in one transaction: others who write wait for its end
 TOLD_LENGTH = 255  # characters of the tags that one event tells
 
 # What a row of a queue's list has besides key, ts, elapsed and state (contract 6.13).
@@ -61,20 +63,40 @@ class Filter:
         return bool(self.keys or self.spider is not None or self.states or self.has_tag or self.lacks_tag)
 
 
-COLUMNS = (
-    col(Job.id),
-    col(Job.number),
-    col(Spider.number).label("spider_number"),
-    col(Spider.name).label("spider"),
-    col(Spider.type).label("spider_type"),
-    *(
-        getattr(Job, name)
-        for name in (
-            "project_id", "state", "close_reason", "spider_args", "priority", "version", "state_time",
-            "running_time", "updated_time", "touched_time", "items", "pages", "logs", "errors",
-        )
-    ),
-)  # fmt: skip
+class Listed(NamedTuple):
+    """A job as lists show it; times are ms. Of a million, making and reading each of these counts."""
+
+    id: int
+    project_id: int
+    spider_number: int
+    number: int
+    state: str
+    spider: str
+    spider_type: str
+    spider_args: dict[str, str] | None
+    priority: int
+    version: str | None
+    close_reason: str | None
+    running_time: int | None
+    updated_time: int
+    elapsed: int  # since anything of it changed
+    items: int
+    pages: int
+    logs: int
+    errors: int
+
+
+_OTHERS: dict[str, Any] = {
+    "spider_number": col(Spider.number),
+    "spider": col(Spider.name),
+    "spider_type": col(Spider.type),
+    "elapsed": now_ms() - col(Job.touched_time),
+}
+_BY_ID = (
+    select(*(_OTHERS[name] if name in _OTHERS else getattr(Job, name) for name in Listed._fields))
+    .join(Spider, col(Spider.id) == col(Job.spider_id))
+    .where(col(Job.id).in_(bindparam("chosen", expanding=True)))
+)
 
 
 def _tagged(tags: Sequence[str]) -> Any:
@@ -82,15 +104,15 @@ def _tagged(tags: Sequence[str]) -> Any:
 
 
 def _where(session: Session, wanted: Filter) -> Any:
-    return and_(_state(wanted.states or LIVE), *_conditions(session, wanted))
+    return and_(_state(wanted.states or LIVE), *_conditions(session, wanted)[1])
 
 
 def _state(states: Sequence[JobState]) -> Any:
     return col(Job.state) == states[0] if len(states) == 1 else col(Job.state).in_(states)
 
 
-def _conditions(session: Session, wanted: Filter) -> list[Any]:
-    """All but the states.
+def _conditions(session: Session, wanted: Filter) -> tuple[bool, list[Any]]:
+    """Are the jobs known by their ids, few of them? And all conditions but the states.
 
     SQLite has no statistics and takes an index on the project for the best way to anything. Where the
     jobs are known otherwise, by their ids or by a tag that few have, adding nought keeps it from that;
@@ -124,7 +146,7 @@ def _conditions(session: Session, wanted: Filter) -> list[Any]:
         last = session.execute(moment.where(col(Job.id) == jobs.find(session, wanted.stop))).one_or_none()
         if last is not None:
             conditions.append(tuple_(col(Job.state_time), col(Job.id)) > tuple_(*last))
-    return conditions
+    return by_id, conditions
 
 
 def more_than(session: Session, rows: Any, limit: int) -> bool:
@@ -133,38 +155,20 @@ def more_than(session: Session, rows: Any, limit: int) -> bool:
     return (session.scalar(select(func.count()).select_from(some)) or 0) > limit
 
 
-def _select(condition: Any) -> Select[Any]:
-    """Rows of ``COLUMNS``, the newest first: by the time they entered their state (contract 3.3)."""
-    return (
-        select(*COLUMNS, (now_ms() - col(Job.touched_time)).label("elapsed"))
-        .join(Spider, col(Spider.id) == col(Job.spider_id))
-        .where(condition)
-        .order_by(col(Job.state_time).desc(), col(Job.id).desc())
-    )
-
-
 def count(session: Session, wanted: Filter) -> int:
     """How many jobs the filter selects."""
     return session.scalar(select(func.count()).select_from(Job).where(_where(session, wanted))) or 0
 
 
-def page(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[AnyRow]:
+def page(session: Session, wanted: Filter, limit: int, offset: int) -> list[Listed]:
     """At most ``limit`` jobs after the first ``offset``; jobs asked for by key come in the order asked."""
-    if wanted.keys:
-        return _by_id(session, _asked(session, wanted)[offset : offset + limit])
-    return _by_id(session, newest(session, wanted, limit, offset))
+    return _by_id(session, ids(session, wanted, limit, offset))
 
 
-def _asked(session: Session, wanted: Filter) -> list[int]:
-    """Ids of the jobs asked for by key that pass the other filters, in the order asked."""
-    named = jobs.ids_of(session, wanted.keys)
-    passed = set(session.scalars(select(col(Job.id)).where(_where(session, wanted))))
-    return [job_id for job_id in named if job_id in passed]
-
-
-def _by_id(session: Session, chosen: Sequence[int]) -> Sequence[AnyRow]:
-    place = {job_id: position for position, job_id in enumerate(chosen)}
-    return sorted(session.execute(_select(col(Job.id).in_(chosen))), key=lambda row: place[row.id])
+def _by_id(session: Session, chosen: Sequence[int]) -> list[Listed]:
+    """Jobs by row id, in that order; those that are gone are left out."""
+    found = {row[0]: Listed._make(row) for row in session.connection().execute(_BY_ID, {"chosen": chosen})}
+    return [found[job_id] for job_id in chosen if job_id in found]
 
 
 def last_offset(session: Session, wanted: Filter, limit: int) -> int:
@@ -172,20 +176,44 @@ def last_offset(session: Session, wanted: Filter, limit: int) -> int:
     return max(count(session, wanted) - limit, 0)
 
 
-def key_of(row: AnyRow) -> JobKey:
-    """The key of a row of ``COLUMNS``."""
+def key_of(row: AnyRow | Listed) -> JobKey:
+    """The key of a row that has its three numbers."""
     return JobKey(row.project_id, row.spider_number, row.number)
 
 
 def ids(session: Session, wanted: Filter, limit: int, offset: int) -> Sequence[int]:
     """Row ids of what ``page`` would answer, however many; 8 bytes each."""
-    if wanted.keys:
-        return _asked(session, wanted)[offset : offset + limit]
-    newest = _select(_where(session, wanted)).with_only_columns(col(Job.id)).limit(limit).offset(offset)
-    return array("q", session.scalars(newest, execution_options={"yield_per": 10 * BATCH}))
+    if not wanted.keys:
+        return newest(session, wanted, limit, offset)
+    passed = set(session.scalars(select(col(Job.id)).where(_where(session, wanted))))
+    asked = [job_id for job_id in jobs.ids_of(session, wanted.keys) if job_id in passed]
+    return asked[offset : offset + limit]
 
 
-def stream(chosen: Sequence[int]) -> Iterator[tuple[AnyRow, list[str]]]:
+def newest(session: Session, wanted: Filter, limit: int, offset: int = 0) -> Sequence[int]:
+    """Row ids of at most ``limit`` jobs after the first ``offset``: the latest to enter its state first
+    (contract 3.3); 8 bytes each.
+    """
+    # A part for each state: the ids of each are in an index in this order.
+    by_id, conditions = _conditions(session, wanted)
+    states = list(dict.fromkeys(wanted.states or LIVE))
+    parts = [
+        select(col(Job.id), col(Job.state_time)).where(_state(each), *conditions)
+        for each in ([states] if by_id else [[state] for state in states])
+    ]
+    few = limit + offset <= FEW
+    if few and len(parts) > 1:  # PostgreSQL would not see that it need not read the parts to their ends
+        parts = [select(_in_order(part).limit(limit + offset).subquery()) for part in parts]
+    some = _in_order(union_all(*parts) if len(parts) > 1 else parts[0]).limit(limit).offset(offset)
+    return array("q", session.scalars(some if few else some.execution_options(yield_per=FEW)))
+
+
+def _in_order(found: Any) -> Any:
+    columns = found.selected_columns
+    return found.order_by(columns.state_time.desc(), columns.id.desc())
+
+
+def stream(chosen: Sequence[int]) -> Iterator[tuple[Listed, list[str]]]:
     """The jobs of ``ids`` with their tags, in that order, each as it is when its turn comes.
 
     The ids were chosen at one moment, so a job that changes its state, and with it its place in the
@@ -202,8 +230,29 @@ def stream(chosen: Sequence[int]) -> Iterator[tuple[AnyRow, list[str]]]:
 
 def portions(chosen: Sequence[int]) -> Iterator[Sequence[int]]:
     """Row ids of jobs in portions for ``update_tags``, each a transaction of its own."""
-    for start in range(0, len(chosen), BATCH):
-        yield chosen[start : start + BATCH]
+    for start in range(0, len(chosen), PORTION):
+        yield chosen[start : start + PORTION]
+
+
+_THESE = col(Job.id).in_(bindparam("these", expanding=True))
+_LOCK = select(col(Job.id)).where(_THESE).order_by(col(Job.id)).with_for_update(key_share=True)
+_TOUCH = update(Job).where(_THESE).values(touched_time=now_ms())
+_REMOVE = delete(JobTag).where(
+    col(JobTag.job_id).in_(bindparam("these", expanding=True)),
+    col(JobTag.tag).in_(bindparam("tags", expanding=True)),
+)
+_NEXT = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(col(JobTag.job_id) == col(Job.id))
+_TAG = bindparam("tag", type_=String)
+_HAS = exists().where(col(JobTag.job_id) == col(Job.id), col(JobTag.tag) == _TAG)
+# PostgreSQL's driver tells the row count of an INSERT only when it is asked to.
+_ADD = (
+    insert(JobTag)
+    .from_select(
+        ["job_id", "tag", "position"],
+        select(col(Job.id), _TAG, _NEXT.scalar_subquery()).where(_THESE, ~_HAS),
+    )
+    .execution_options(preserve_rowcount=True)
+)
 
 
 def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], remove: Sequence[str]) -> bool:
@@ -214,20 +263,13 @@ def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], rem
     Returns: whether any job has other tags now.
     """
     changed = 0
-    these = col(Job.id).in_(chosen)
-    session.execute(select(col(Job.id)).where(these).order_by(col(Job.id)).with_for_update(key_share=True))
-    session.execute(update(Job).where(these).values(touched_time=now_ms()))
+    connection = session.connection()
+    connection.execute(_LOCK, {"these": chosen})
+    connection.execute(_TOUCH, {"these": chosen})
     if remove:
-        gone = delete(JobTag).where(col(JobTag.job_id).in_(chosen), col(JobTag.tag).in_(remove))
-        changed += execute(session, gone).rowcount
+        changed += connection.execute(_REMOVE, {"these": chosen, "tags": remove}).rowcount
     for tag in dict.fromkeys(add):
-        last = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(
-            col(JobTag.job_id) == col(Job.id)
-        )
-        lacking = select(col(Job.id), literal(tag), last.scalar_subquery()).where(these, ~_tagged([tag]))
-        new = insert(JobTag).from_select(["job_id", "tag", "position"], lacking)
-        # PostgreSQL's driver tells the row count of an INSERT only when it is asked to.
-        changed += execute(session, new.execution_options(preserve_rowcount=True)).rowcount
+        changed += connection.execute(_ADD, {"these": chosen, "tag": tag}).rowcount
     return changed > 0
 
 
@@ -247,25 +289,6 @@ def tell_of_tags(
 
 
 # Lists of the storage API
-
-
-def newest(session: Session, wanted: Filter, limit: int, offset: int = 0) -> list[int]:
-    """Row ids of at most ``limit`` jobs after the first ``offset``: the latest to enter its state first."""
-    # A part for each state: the ids of each are in an index in this order, and nothing is sorted or
-    # passed over but the rows of the page.
-    conditions = _conditions(session, wanted)
-    states = wanted.states or LIVE
-    parts = []
-    for state in states:
-        of_state = select(col(Job.id), col(Job.state_time)).where(_state([state]), *conditions)
-        newest_first = of_state.order_by(col(Job.state_time).desc(), col(Job.id).desc())
-        if len(states) == 1:
-            one = newest_first.with_only_columns(col(Job.id)).limit(limit).offset(offset)
-            return list(session.scalars(one))
-        parts.append(select(newest_first.limit(limit + offset).subquery()))
-    found = union_all(*parts).subquery().c
-    statement = select(found.id).order_by(found.state_time.desc(), found.id.desc())
-    return list(session.scalars(statement.limit(limit).offset(offset)))
 
 
 def last_finished(

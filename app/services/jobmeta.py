@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import sqlalchemy as sql
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -98,11 +98,17 @@ def token(session: Session, job_id: int) -> str | None:
     return session.scalar(select(col(Job.token)).where(running))
 
 
+_TAGS = (
+    select(col(JobTag.job_id), col(JobTag.tag))
+    .where(col(JobTag.job_id).in_(bindparam("ids", expanding=True)))
+    .order_by(col(JobTag.job_id), col(JobTag.position))
+)
+
+
 def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
     """The tags of each job that has any, in the order they were added."""
     found: dict[int, list[str]] = {}
-    statement = select(col(JobTag.job_id), col(JobTag.tag)).where(col(JobTag.job_id).in_(ids))
-    for job_id, tag in session.execute(statement.order_by(col(JobTag.job_id), col(JobTag.position))):
+    for job_id, tag in session.connection().execute(_TAGS, {"ids": ids}):
         found.setdefault(job_id, []).append(tag)
     return found
 

@@ -190,8 +190,7 @@ def test_tags_of_a_page() -> None:
     assert [tags(key) for key in made] == [[], ["x"], ["x"], []]
 
 
-def test_tags_of_more_jobs_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joblist, "BATCH", 2)
+def test_tags_of_many_jobs() -> None:
     made = [make_job(tags=["old"]) for _ in range(5)]
     assert retag(add=["x", "y"], remove=["old"], states=[JobState.PENDING]) == 5
     assert [tags(key) for key in made] == [["x", "y"]] * 5
@@ -224,6 +223,24 @@ def newest(limit: int = 100, offset: int = 0, **fields: Any) -> list[JobKey]:
     with db.reading() as session:
         chosen = joblist.newest(session, Filter(**{"project": 1, **fields}), limit, offset)
         return [JobKey.parse(each["key"]) for each in joblist.summaries(session, chosen)]
+
+
+def test_a_state_that_is_named_twice_doubles_no_job() -> None:
+    made = [make_job(tags=["x"]), finished_job(tags=["x"])]
+    states = [JobState.PENDING, JobState.FINISHED, JobState.PENDING]
+    assert keys(states=states) == keys(states=states, has_tag=["x"]) == made[::-1]
+
+
+@pytest.mark.parametrize("rare", [0, 100])
+def test_more_than_a_few_are_in_the_same_order(rare: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joblist, "RARE", rare)
+    made = [finished_job(tags=["x"]) if n % 2 else make_job(tags=["x"]) for n in range(6)]
+    for place, key in enumerate(made):
+        change(key, state_time=place // 2)
+    few = newest(has_tag=["x"])
+    monkeypatch.setattr(joblist, "FEW", 0)
+    assert newest(has_tag=["x"]) == few == made[::-1]
+    assert newest(3, 2) == made[::-1][2:5]
 
 
 def test_the_newest_are_those_of_a_page() -> None:

@@ -133,7 +133,7 @@ def captured() -> Iterator[list[tuple[str, Any]]]:
     found: list[tuple[str, Any]] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if re.match(r"(SELECT|UPDATE|DELETE|WITH)\b", statement) and not many:
+        if re.match(r"(SELECT|UPDATE|DELETE|WITH)\b|INSERT INTO \S+ \(.*\) SELECT", statement) and not many:
             found.append((statement, parameters))
 
     def send(connection: Connection, text: str, bound: Any = ()) -> list[Any]:
@@ -236,6 +236,8 @@ PAGES = {
     "lacking tag": Filter(1, lacks_tag=["rare22"]),
     "unknown tag": Filter(1, has_tag=["nosuch"]),
     "unknown spider": Filter(1, spider="nosuch"),
+    "spider, state and common tag": Filter(1, spider="s1", states=[JobState.FINISHED], has_tag=["common"]),
+    "spider, state and rare tag": Filter(2, spider="s1", states=[JobState.FINISHED], has_tag=["rare22"]),
     "times": Filter(1, startts=LATE + 10, endts=LATE + 5000),
 }
 BY_THEMSELVES: dict[str, Callable[[], Any]] = {
@@ -267,6 +269,15 @@ def test_a_count_reads_no_more_than_it_counts(name: str) -> None:
     with db.reading() as session:
         number = joblist.count(session, wanted)
     check(rolled_back(lambda session: joblist.count(session, wanted)), most=number + 200)
+
+
+@pytest.mark.parametrize("name", ["project", "spider", "finished", "spider and state", "rare tag"])
+def test_all_jobs_are_read_from_an_index(name: str) -> None:
+    """As ``jobs/list.jl`` and ``jobs/update.json`` do, which then go through them some at a time."""
+    wanted = replace(PAGES[name], project=2)
+    with db.reading() as session:
+        number = joblist.count(session, wanted)
+    check(rolled_back(lambda session: joblist.ids(session, wanted, 2**31 - 1, 0)), most=number + 200)
 
 
 @pytest.mark.parametrize("name", BY_THEMSELVES)

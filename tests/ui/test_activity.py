@@ -66,7 +66,7 @@ def test_who_changed_jobs(browser: Browser) -> None:
 
 def test_many_jobs_that_are_tagged_are_one_event(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.ui.jobs.PORTION", 1)
-    monkeypatch.setattr("app.services.joblist.BATCH", 1)
+    monkeypatch.setattr("app.services.joblist.PORTION", 1)
     keys = [str(make_job(args={"n": str(n)}, tags=["a"] if n == 0 else [])) for n in range(3)]
     browser.post("/p/1/jobs/bulk", job=keys, action="tag", tag_name="a", confirmed="1")
     one = {"event": "job:tagged", "user": "admin", "jobs": "3"}

@@ -10,11 +10,11 @@ from starlette.responses import Response, StreamingResponse
 
 from app.api.dash.wire import COUNT, JSON_CAP, OFFSET, PROJECT, Call, enter, ok, paging, utc
 from app.api.params import Param, Params, describe, describe_form
-from app.db import AnyRow, reading, transaction
+from app.db import reading, transaction
 from app.errors import BadParameter
 from app.models import JobState
 from app.services import joblist, jobs
-from app.services.joblist import Filter
+from app.services.joblist import Filter, Listed
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -51,7 +51,7 @@ def read_filter(params: Params, project: int) -> Filter:
     )
 
 
-def job_object(row: AnyRow, tags: list[str]) -> dict[str, Any]:
+def job_object(row: Listed, tags: list[str]) -> dict[str, Any]:
     """A job as contract 3.3 shows it; what is not known is left out."""
     job = {
         "id": f"{row.project_id}/{row.spider_number}/{row.number}",

@@ -154,7 +154,7 @@ async def render_crash(request: Request, error: Exception) -> Response:
 
 def utc(milliseconds: int) -> str:
     """``YYYY-MM-DDTHH:MM:SS``, UTC (contract 2.6)."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()[:19]
 
 
 def paging(params: Params, cap: int | None = None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from app import db
 from app.models import Job, Kind
+from app.services import joblist
 from tests.factories import (
     append,
     batch,
@@ -180,6 +181,20 @@ def test_tags_of_a_page(client: TestClient) -> None:
     for params in ({"count": 1, "add_tag": "newest"}, {"count": -1, "add_tag": "oldest"}):
         assert post(client, "update.json", spider="quotes", **params)[1]["count"] == 1
     assert (ids(client, has_tag="newest"), ids(client, has_tag="oldest")) == ([made[3]], [made[0]])
+
+
+def test_an_update_that_ends_in_the_middle_can_be_repeated(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make_job(tags=["old"]) for _ in range(5)]
+    monkeypatch.setattr(joblist, "PORTION", 2)
+    work, left = joblist.update_tags, iter([True])
+    monkeypatch.setattr(joblist, "update_tags", lambda *args: work(*args) if next(left) else False)
+    assert post(client, "update.json", has_tag="old", add_tag="new")[0] == 500
+    monkeypatch.setattr(joblist, "update_tags", work)
+    assert ids(client, has_tag="new") == [str(key) for key in made[:2:-1]]
+    assert post(client, "update.json", has_tag="old", add_tag="new")[1]["count"] == 5
+    assert [job["tags"] for job in get(client)["jobs"]] == [["old", "new"]] * 5
 
 
 def test_update_needs_filters_and_tags_in_that_order(client: TestClient) -> None:
