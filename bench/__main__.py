@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.lab import Lab, Row
@@ -27,7 +28,6 @@ from bench.rows import (
     schedule,
     start,
     storage,
-    tags,
     up,
     writes,
 )
@@ -39,6 +39,7 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "start": start.measure,
     "items": items.measure,
     "listing": listing.measure,
+    "listing-postgres": partial(listing.measure, kind="PostgreSQL"),
     "writes": writes.measure,
     "reads": reads.measure,
     "deep": deep.measure,
@@ -46,7 +47,6 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "storage": storage.measure,
     "memory": memory.measure,
     "collections": collections.measure,
-    "tags": tags.measure,
     "pages": pages.measure,
     "claims": claims.measure,
     "idle": idle.measure,

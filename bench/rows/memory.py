@@ -49,7 +49,7 @@ def _of_api(lab: Lab) -> list[Row]:
     for name, (path, quick) in READS.items():
 
         def growth(count: int, path: str = path) -> float:
-            with api_alone(folder) as ours, _highest(partial(_resident, ours.pid)) as grown:
+            with api_alone(folder) as ours, highest(partial(resident, ours.pid)) as grown:
                 _, size = run(ours.curl(path.format(job=jobs[count])), folder=folder)
             if int(size) < 200 * count:
                 raise RuntimeError(f"{size} bytes are not {count} items")
@@ -61,7 +61,7 @@ def _of_api(lab: Lab) -> list[Row]:
         rows.append(Row(what, "MB more", "less", median(mine), f"itself, {FEW:,} items", median(theirs)))
 
     def held(count: int) -> float:
-        with api_alone(folder) as ours, _highest(partial(_resident, ours.pid)) as grown:
+        with api_alone(folder) as ours, highest(partial(resident, ours.pid)) as grown:
             _read_slowly(ours, f"/items/{jobs[count]}")
         return grown()
 
@@ -99,7 +99,7 @@ def _of_worker(lab: Lab) -> list[Row]:
 
 
 def _growth_of_crawl(ours: Crawldock, count: int, pids: list[int]) -> float:
-    with _highest(lambda: sum(map(_resident, pids))) as grown:
+    with highest(lambda: sum(map(resident, pids))) as grown:
         _crawl(ours, count)
     return grown()
 
@@ -127,13 +127,13 @@ def _runners(parent: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
     """MB."""
     return psutil.Process(pid).memory_info().rss / (1 << 20)
 
 
 @contextlib.contextmanager
-def _highest(now: Callable[[], float]) -> Iterator[Callable[[], float]]:
+def highest(now: Callable[[], float]) -> Iterator[Callable[[], float]]:
     """Watch a figure during the block; afterwards the call says how far it rose above its beginning."""
     first = now()
     highest = [first]

@@ -1,17 +1,14 @@
 """Do the pages of the dashboard stay as fast when there are a thousand times more jobs?"""
 
-import sqlite3
 import time
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import httpx
 
 from bench.crawldock import KEY, PROJECT, Crawldock, api_alone, platform
 from bench.lab import Lab, Row, median
 from bench.process import wait_until
-from bench.rows.listing import fill
+from bench.stock import carry_out, fill, sqlite
 
 FEW = 1_000
 WAITING = 50_000  # of the jobs, where there are a million: they wait
@@ -19,7 +16,7 @@ WAITING = 50_000  # of the jobs, where there are a million: they wait
 VARIED = (
     "UPDATE job SET close_reason = 'cancelled' WHERE number % 10 = 0",
     "UPDATE job SET close_reason = 'oom', errors = 3 WHERE number % 5000 = 1",
-    """UPDATE job SET spider_args = '{{"n": "last"}}' WHERE id = (SELECT max(id) FROM job)""",
+    """UPDATE job SET spider_args = '{{"n"\\: "last"}}' WHERE id = (SELECT max(id) FROM job)""",
     """UPDATE job SET state = 'pending', close_reason = NULL, running_time = NULL, finished_time = NULL,
        duplicate_key = NULL, priority = number % 5 WHERE number > 1 AND number <= 1 + {waiting}""",
     "INSERT INTO job_tag SELECT id, 'tenth', 0 FROM job WHERE number % 10 = 0",
@@ -62,8 +59,9 @@ def measure(lab: Lab) -> list[Row]:
         with platform(folder) as ours:
             job = ours.schedule("three", {})
             wait_until("end", partial(_ended, ours, job), seconds=60, every=0.1)
-        fill(folder / "data" / "crawldock.db", total)
-        _vary(folder / "data" / "crawldock.db", total * WAITING // 1_000_000)
+        fill(sqlite(folder), total)
+        waiting = total * WAITING // 1_000_000
+        carry_out(sqlite(folder), [statement.format(waiting=waiting) for statement in VARIED])
     rows = []
     with api_alone(folders[0]) as large, api_alone(folders[1]) as small:
         browsers = [_sign_in(side) for side in (large, small)]
@@ -78,12 +76,6 @@ def measure(lab: Lab) -> list[Row]:
 
 def _ended(ours: Crawldock, job: str) -> bool:
     return ours.state(job) == "finished"
-
-
-def _vary(database: Path, waiting: int) -> None:
-    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
-        for statement in VARIED:
-            connection.execute(statement.format(waiting=waiting))
 
 
 def _sign_in(side: Crawldock) -> httpx.Client:
