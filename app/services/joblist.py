@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, now_ms, reading
+from app.db import AnyRow, among, now_ms, reading
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Spider
 from app.services import activity, jobmeta, jobs
@@ -95,7 +95,7 @@ _OTHERS: dict[str, Any] = {
 _BY_ID = (
     select(*(_OTHERS[name] if name in _OTHERS else getattr(Job, name) for name in Listed._fields))
     .join(Spider, col(Spider.id) == col(Job.spider_id))
-    .where(col(Job.id).in_(bindparam("chosen", expanding=True)))
+    .where(among(Job.id, "chosen"))
 )
 
 
@@ -234,11 +234,11 @@ def portions(chosen: Sequence[int]) -> Iterator[Sequence[int]]:
         yield chosen[start : start + PORTION]
 
 
-_THESE = col(Job.id).in_(bindparam("these", expanding=True))
+_THESE = among(Job.id, "these")
 _LOCK = select(col(Job.id)).where(_THESE).order_by(col(Job.id)).with_for_update(key_share=True)
 _TOUCH = update(Job).where(_THESE).values(touched_time=now_ms())
 _REMOVE = delete(JobTag).where(
-    col(JobTag.job_id).in_(bindparam("these", expanding=True)),
+    among(JobTag.job_id, "these"),
     col(JobTag.tag).in_(bindparam("tags", expanding=True)),
 )
 _NEXT = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(col(JobTag.job_id) == col(Job.id))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import sqlalchemy as sql
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, execute, now_ms
+from app.db import AnyRow, among, execute, now_ms
 from app.errors import BadParameter, TooLarge
 from app.jsonlines import LARGEST_VALUE, dumps, value_json
 from app.keys import JobKey
@@ -79,8 +79,8 @@ def by_id(session: Session, ids: Sequence[int], names: Collection[str] | None = 
     columns.append((now_ms() - col(Job.state_time)).label("age"))
     if names is None or not set(names) <= {"project", "spider", *PLAIN, *COUNTERS}:
         columns.append(col(Job.meta))
-    found = select(*columns).join(Spider, col(Spider.id) == col(Job.spider_id)).where(col(Job.id).in_(ids))
-    rows = session.execute(found).all()
+    found = select(*columns).join(Spider, col(Spider.id) == col(Job.spider_id)).where(among(Job.id, "ids"))
+    rows = session.execute(found, {"ids": ids}).all()
     tags = tags_of(session, ids) if asked("tags") else {}
     shown = {}
     for row in rows:
@@ -100,7 +100,7 @@ def token(session: Session, job_id: int) -> str | None:
 
 _TAGS = (
     select(col(JobTag.job_id), col(JobTag.tag))
-    .where(col(JobTag.job_id).in_(bindparam("ids", expanding=True)))
+    .where(among(JobTag.job_id, "ids"))
     .order_by(col(JobTag.job_id), col(JobTag.position))
 )
 
