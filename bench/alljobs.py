@@ -99,14 +99,13 @@ def _scheduling(ours: Crawldock) -> Iterator[_Waits]:
     def client() -> None:
         with httpx.Client(base_url=ours.url, auth=(KEY, ""), timeout=60, trust_env=False) as http:
             for number in itertools.count():
-                if done.is_set():
-                    return
                 form = {"project": str(PROJECT), "spider": "three", "n": f"{time.time_ns()}-{number}"}
                 began = time.perf_counter()
                 answer = http.post("/api/schedule.json", data=form)
                 found.waits.append((time.perf_counter() - began) * 1000)
                 if answer.status_code != 200:
                     failures.append(answer.text)
+                if failures or done.is_set():
                     return
 
     thread = threading.Thread(target=client)
