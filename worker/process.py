@@ -82,11 +82,12 @@ class Child(Running):
         def prepare() -> None:
             # 1. Die with the parent: nobody would read the pipe, renew the lease or end us any more.
             # 2. The parent may have died before 1; then nothing will tell us.
-            # 3. Ignored signals stay ignored over exec, and Celery's children ignore SIGINT.
+            # 3. Ignored signals stay ignored over exec: Celery's children ignore SIGINT, and what a script
+            #    starts in the background SIGQUIT.
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(127)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGURG, signal.SIGUSR1, signal.SIGHUP):
+            for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
