@@ -30,7 +30,7 @@ LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
 RARE = 10_000  # a tag that no more jobs have is looked up by itself
 BATCH = 1000  # jobs that a stream reads at once
 FEW = 10_000  # ids that are read at once
-PORTION = 250  # jobs that get other tags in one transaction: others who write wait for its end
+PORTION = 500  # jobs that get other tags in one transaction: others who write wait for its end
 TOLD_LENGTH = 255  # characters of the tags that one event tells
 
 # What a row of a queue's list has besides key, ts, elapsed and state (contract 6.13).
