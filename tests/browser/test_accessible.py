@@ -1,7 +1,7 @@
 """No page has a serious fault of accessibility; none scrolls sideways on a phone."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -18,7 +18,7 @@ BELOW_JOB = ("", "/items", "/items?view=json", "/items/0", "/requests", "/log", 
 
 
 @pytest.fixture(scope="module")
-def paths(platform: Platform, shop: int) -> Sequence[str]:
+def paths(platform: Platform, shop: int) -> Iterator[Sequence[str]]:
     """The pages of a project where something has happened."""
     failed = platform.run(shop, "broken", run="axe")["id"]
     key = platform.run(shop, "books", run="axe", pages=5, add_tag=["a tag", "another"])["id"]
@@ -27,7 +27,7 @@ def paths(platform: Platform, shop: int) -> Sequence[str]:
     made = platform.http.post(schedules, json={"cron": "0 5 * * MON", "spiders": ["books", "news"]}).json()
     platform.post(f"{schedules}/{made['id']}/run")
     found = [f"/p/{shop}/{path}" if path else "/" for path in WHERE]
-    return [
+    yield [
         *found,
         *(f"/p/{key}{below}" for below in BELOW_JOB),
         f"/p/{failed}/log",
@@ -40,6 +40,8 @@ def paths(platform: Platform, shop: int) -> Sequence[str]:
         "/account",
         "/p/1/x",
     ]
+    platform.post("jobs/stop.json", project=shop, job=runs)  # it has a slot that others need
+    platform.wait(runs)
 
 
 def faults(page: Page) -> list[str]:
