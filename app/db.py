@@ -1,6 +1,7 @@
 """The database: one engine per process, short transactions, and callbacks after commit."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -192,10 +193,11 @@ def transaction() -> Iterator[Session]:
 
 def _take_turn() -> bool:
     """Wait to be the one writer of this process; False: others did not end."""
+    until = time.monotonic() + BUSY_SECONDS
     if not _next_writer.acquire(timeout=BUSY_SECONDS):
         return False
     try:
-        return _one_writer.acquire(timeout=BUSY_SECONDS)
+        return _one_writer.acquire(timeout=max(until - time.monotonic(), 0))
     finally:
         _next_writer.release()
 

@@ -140,7 +140,7 @@ def up(parts: Mapping[str, Run], guard: Guard) -> None:
     with _alone(settings().data_dir), _private_folder() as folder:
         _check_port()
         own_broker = settings().redis_url is None
-        _tell_children(folder)
+        _tell_children(folder, own_broker)
         processes: list[Process] = []
         try:
             _prepare(guard)  # before anything runs: when the database is away, nothing does
@@ -152,10 +152,10 @@ def up(parts: Mapping[str, Run], guard: Guard) -> None:
             _end(processes, stop)
 
 
-def _tell_children(folder: str) -> None:
+def _tell_children(folder: str, own_broker: bool) -> None:
     """Where the data is and the broker will be: settings are environment variables, ours too."""
     os.environ["CRAWLDOCK_DATA_DIR"] = str(settings().data_dir.absolute())
-    if settings().redis_url is None:
+    if own_broker:
         os.environ["REDIS_URL"] = f"redis+socket://{folder}/valkey.sock"
     settings.cache_clear()
 

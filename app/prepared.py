@@ -57,6 +57,10 @@ class Prepared:
         form = self.form(connection.dialect, values)
         return form.rows(send(connection, form.text, form.bound(values)))
 
+    def first(self, session: Session, values: Mapping[str, Any]) -> Any:
+        """The first row of it; None: there is none."""
+        return next(iter(self(session, values)), None)
+
     def form(self, dialect: Dialect, values: Mapping[str, Any]) -> "_Form":
         """What the database of ``dialect`` is sent."""
         form = self._forms.get(dialect.name)

@@ -13,7 +13,7 @@ from app.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-PART_BYTES = 1 << 19
+PART_BYTES = 1 << 18
 PART_SECONDS = 0.1
 
 

@@ -236,8 +236,8 @@ _MEMBER = Prepared(
 
 def find(session: Session, value: str) -> AnyRow | None:
     """The valid key ``value``: ``id``, ``name``, ``admin``; None when there is none."""
-    rows: list[AnyRow] = _FIND(session, {"digest": digest(value)})
-    return rows[0] if rows else None
+    key: AnyRow | None = _FIND.first(session, {"digest": digest(value)})
+    return key
 
 
 def projects_of(session: Session, key_id: int | None, admin: bool) -> list[int]:

@@ -88,10 +88,8 @@ def insert_row(session: Session, state: JobState, by: str, row: dict[str, Any]) 
             )
             .returning(_JOB.c.id)
         )
-    for made in _INSERTS[kind](session, {"by_whom": by, **row}):
-        job_id: int = made.id
-        return job_id
-    return None
+    made = _INSERTS[kind].first(session, {"by_whom": by, **row})
+    return None if made is None else made.id
 
 
 def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
@@ -105,7 +103,7 @@ def schedule(session: Session, project_id: int, new: NewJob, by: str) -> JobKey:
     """
     # The number is taken by the same statement that finds the spider, so no two jobs share one.
     named = {"of_project": project_id, "named": new.spider}
-    spider = next(iter(_TAKE_NUMBER(session, named)), None)
+    spider = _TAKE_NUMBER.first(session, named)
     if spider is None:
         raise NotFound(f"Spider not found: {new.spider}")
     row = {

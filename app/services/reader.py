@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sqlalchemy import Integer, bindparam, select
+from sqlalchemy import BigInteger, bindparam, select
 
 from app import chunks
-from app.db import reading
+from app.db import AnyRow, reading
 from app.keys import LARGEST
 from app.models import Chunk, Kind
 from app.services import payloads
@@ -40,7 +40,7 @@ class Block:
 
 # The chunks from a position on: made once, on the plain table.
 _CHUNK = Chunk.__table__.c  # type: ignore[attr-defined]
-_START, _STOP = bindparam("start", type_=Integer), bindparam("stop", type_=Integer)
+_START, _STOP = bindparam("start", type_=BigInteger), bindparam("stop", type_=BigInteger)
 _NEXT = (
     select(*payloads.COLUMNS)
     .where(
@@ -82,12 +82,17 @@ def read(
         if not rows:
             return
         for row in rows:
-            data = payloads.read(row)
-            low, high = max(start - row.first, 0), min(stop - row.first, row.number)
-            text = chunks.text(data)
-            if high - low < row.number:
-                text = b"\n".join(text.split(b"\n")[low:high])
-            moments = payloads.times(row, data)[low:high] if times else ()
-            yield Block(text, range(row.first + low, row.first + high), moments)
+            yield _block(row, start, stop, times)
             start = row.first + row.number
         ahead = max(1, min(AHEAD, AHEAD_BYTES * len(rows) // (sum(row.size for row in rows) + 1)))
+
+
+def _block(row: AnyRow, start: int, stop: int, times: bool) -> Block:
+    """What a reader wants of a chunk. It is unpacked here, so that nobody keeps it but who is given it."""
+    data = payloads.read(row)
+    low, high = max(start - row.first, 0), min(stop - row.first, row.number)
+    text = chunks.text(data)
+    if high - low < row.number:
+        text = b"\n".join(text.split(b"\n")[low:high])
+    moments = payloads.times(row, data)[low:high] if times else ()
+    return Block(text, range(row.first + low, row.first + high), moments)

@@ -61,6 +61,8 @@ def test_no_serious_fault(enter: Open, paths: Sequence[str], scheme: str) -> Non
     for path in paths:
         page.goto(path)
         found += faults(page)
+        if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+            found.append(f"{path}: scrolls sideways")
     assert found == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from app import db
+from app.keys import LARGEST
 from app.models import Kind
 from app.services import reader
 from app.services.reader import Block
@@ -50,6 +51,11 @@ def test_a_reader_that_takes_one_block_has_looked_once() -> None:
     with fetched() as seen:
         block = next(reader.read(job.id, Kind.ITEMS, 5, 40))
     assert (list(block.numbers), block.text, len(seen)) == ([5], b"5", 1)
+
+
+def test_there_is_nothing_beyond_the_end_however_far() -> None:
+    job = job_with_items(range(3))
+    assert list(reader.read(job.id, Kind.ITEMS, 3_000_000_000, LARGEST)) == []
 
 
 def test_a_block_is_its_text_or_its_lines() -> None:
