@@ -13,6 +13,7 @@ from app.keys import number
 from app.models import VersionState
 from app.services import deploys, versions
 from app.settings import settings
+from app.ui import live
 from app.ui.wire import PROBLEMS, Visit, Visitor, enter_project, render, see, status_of
 
 router = APIRouter(prefix="/p/{project}/deploys")
@@ -42,6 +43,28 @@ def upload(call: Visit, project: str) -> Response:
     except PROBLEMS as problem:
         return _page(call, project, problem)
     return see(f"/p/{project_id}/deploys/{version_id}")
+
+
+@router.get("/events.sse")
+def events(call: Visit, project: str) -> Response:
+    """Tells when the list looks different."""
+
+    def state(session: Session) -> object:
+        _, project_id = enter_project(session, call, project)
+        return deploys.history(session, project_id, PAGE, None)
+
+    return live.changes(state)
+
+
+@router.get("/{version}/events.sse")
+def events_of_one(call: Visit, project: str, version: str) -> Response:
+    """Tells when the page of a deploy looks different: its build goes on."""
+
+    def state(session: Session) -> object:
+        _, project_id, version_id = _enter(session, call, project, version)
+        return deploys.detail(session, project_id, version_id)
+
+    return live.changes(state)
 
 
 @router.get("/{version}")
@@ -79,6 +102,6 @@ def _page(call: Visit, project: str, problem: CrawldockError | None = None) -> R
     return render(
         "deploys", visitor, status_of(problem) if problem else 200, rows=rows[:PAGE], before=below,
         more=rows[PAGE - 1].version.id if len(rows) > PAGE else None, problem=problem, in_work=IN_WORK,
-        building=any(row.version.state in IN_WORK for row in rows), url=settings().url, typed=call.typed,
+        url=settings().url, typed=call.typed,
         proposed=datetime.now(UTC).strftime("%Y%m%d-%H%M%S"),
     )  # fmt: skip

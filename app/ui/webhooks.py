@@ -11,6 +11,7 @@ from app.db import reading, transaction
 from app.errors import CrawldockError, NotFound
 from app.keys import number
 from app.services import webhooks
+from app.ui import live
 from app.ui.wire import PROBLEMS, Visit, Visitor, enter_project, render, see, status_of
 
 router = APIRouter(prefix="/p/{project}/settings/webhooks")
@@ -99,8 +100,18 @@ def _one(call: Visit, project: str, webhook: str, problem: CrawldockError | None
     return render(
         "webhook", visitor, status_of(problem) if problem else 200, hook=hook, rows=rows[:PAGE], more=more,
         problem=problem, words=WORDS, url=call.typed("url", hook.url), chosen=chosen, after=after,
-        events=f"/api/events.sse?project={project_id}",
     )  # fmt: skip
+
+
+@router.get("/{webhook}/events.sse")
+def events(call: Visit, project: str, webhook: str) -> Response:
+    """Tells when the log of its deliveries looks different."""
+
+    def state(session: Session) -> object:
+        _, project_id, webhook_id = _enter(session, call, project, webhook)
+        return webhooks.deliveries(session, project_id, webhook_id, PAGE)
+
+    return live.changes(state)
 
 
 def _enter(session: Session, call: Visit, project: str, webhook: str) -> tuple[Visitor, int, int]:

@@ -1,5 +1,7 @@
 """The machines that run jobs; administrators let them drain."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -7,9 +9,12 @@ from starlette.responses import Response
 from app.db import reading, transaction
 from app.errors import NotYours
 from app.services import workers
+from app.ui import live
 from app.ui.wire import Visit, Visitor, enter, render, see
 
 router = APIRouter(prefix="/workers")
+
+AGE_MS = 10_000  # a silence that grows by so much is shown
 
 
 @router.get("")
@@ -26,6 +31,17 @@ def listing(call: Visit) -> Response:
         "workers", visitor, workers=mine, schedulers=[each for each in processes if each not in mine],
         slots=slots, free=free, running=running, versions={each.version for each in processes if each.alive},
     )  # fmt: skip
+
+
+@router.get("/events.sse")
+def events(call: Visit) -> Response:
+    """Tells when the page looks different."""
+
+    def state(session: Session) -> object:
+        _enter(session, call)
+        return [replace(each, age=each.age // AGE_MS) for each in workers.listing(session)]
+
+    return live.changes(state)
 
 
 @router.post("/drain")

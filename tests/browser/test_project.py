@@ -33,12 +33,16 @@ def test_a_bar_leads_to_its_run_and_a_spider_to_the_form(enter: Open, platform: 
     page.goto(f"/p/{shop}/spiders?search=news")
     row = page.get_by_role("row", name=re.compile("news"))
     expect(row.locator("svg.bars a").last).to_have_attribute("href", f"/p/{key}")
+    key = platform.run(shop, "news", run="bars", again=1)["id"]
+    expect(row.locator("svg.bars a").last).to_have_attribute(
+        "href", f"/p/{key}"
+    )  # nobody has loaded it again
     row.get_by_role("link", name="Run news").click()
     expect(page.get_by_label("news", exact=True)).to_be_checked()
     page.goto(f"/p/{shop}/spiders?search=news")
     page.get_by_role("link", name="news", exact=True).click()
     page.get_by_role("link", name="Run again as last time").click()
-    expect(page.get_by_label("Arguments")).to_have_value("run=bars")
+    expect(page.get_by_label("Arguments")).to_have_value("run=bars\nagain=1")
 
 
 def test_a_worker_drains_and_takes_jobs_again(enter: Open, platform: Platform, shop: int) -> None:

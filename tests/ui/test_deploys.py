@@ -60,6 +60,7 @@ def test_a_version_that_cannot_be_current(browser: Browser) -> None:
     for bad in (other, 99, "x", "0", "9" * 30):
         assert browser.post(f"/p/1/deploys/{bad}/current").status_code == 404
         assert browser.get(f"/p/1/deploys/{bad}").status_code == 404
+        assert browser.get(f"/p/1/deploys/{bad}/events.sse").status_code == 404
     assert everything() == before
 
 
@@ -67,7 +68,7 @@ def test_one_deploy_in_full(browser: Browser) -> None:
     make_version("one", ["a"])
     page = browser.get(f"/p/1/deploys/{make_version('two', ['b'], requirements='requests==2')}").text
     assert all(words in page for words in ("requests==2", "+ b", "− a", "proj.settings", "by admin"))
-    assert "every 1s" not in page
+    assert "/events.sse" not in page
     failed = browser.get(f"/p/1/deploys/{failed_version('three')}").text
     assert "first line\nno such package" in failed
 
@@ -76,8 +77,8 @@ def test_an_uploaded_egg_is_built_and_its_page_follows(browser: Browser, sent: l
     answer = upload(browser, {"egg": ("a.egg", zipped()), "requirements": ("", b"")}, stack="scrapy:2.11")
     assert sent == [("build_version", 0)]
     page = browser.follow(answer)
-    assert all(words in page for words in ("waits for a builder", "every 1s", "scrapy:2.11", "v1"))
-    assert "every 2s" in browser.get("/p/1/deploys").text
+    assert all(words in page for words in ("waits for a builder", "/events.sse", "scrapy:2.11", "v1"))
+    assert 'data-live="/p/1/deploys/events.sse"' in browser.get("/p/1/deploys").text
 
 
 @pytest.mark.parametrize(
@@ -105,5 +106,7 @@ def test_others_are_kept_out_and_members_deploy(guest: Browser) -> None:
     version_id = make_version("two", project=make_project(2))
     assert guest.get("/p/2/deploys").status_code == 403
     assert guest.get(f"/p/2/deploys/{version_id}").status_code == 403
+    assert guest.get("/p/2/deploys/events.sse").status_code == 403
+    assert guest.get(f"/p/2/deploys/{version_id}/events.sse").status_code == 403
     assert guest.post(f"/p/2/deploys/{version_id}/current").status_code == 403
     assert upload(guest).status_code == 303

@@ -57,5 +57,6 @@ def test_a_worker_that_is_not_there(browser: Browser) -> None:
 def test_only_administrators(guest: Browser) -> None:
     seen()
     assert "Only an administrator" in guest.get("/workers").text
+    assert guest.get("/workers/events.sse").status_code == 403
     assert guest.post("/workers/drain", worker="w@machine", on="1").status_code == 403
     assert "takes jobs" not in guest.get("/").text

@@ -80,7 +80,7 @@
       "project:deployed", "project:renamed", "project:settings", "project:setting_removed", "member:added",
       "member:removed", "job:killed", "job:priority", "job:tagged", "key:created", "key:rotated", "key:revoked",
       "key:password", "key:password_removed", "webhook:created", "webhook:changed", "webhook:deleted",
-      "webhook:enabled", "webhook:disabled"];
+      "webhook:enabled", "webhook:disabled", "changed"];
     for (const name of names) source.addEventListener(name, changed);
     source.onopen = () => root.classList.remove("offline");
     source.onerror = () => root.classList.add("offline");
