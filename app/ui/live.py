@@ -14,8 +14,8 @@ def changes(state: Callable[[Session], object]) -> Response:
     """An event ``changed`` now, as the page may be older than its stream, and whenever ``state`` has changed.
 
     Args:
-        state: what the page shows, of which two can be compared. It raises a CrawldockError, as the page does,
-            for who may not see it; asked each second, it ends the stream of who may not any more.
+        state: what the page shows, of which two can be compared. It raises a CrawldockError, as the page
+            does, for who may not see it; asked each second, it ends the stream of who may not any more.
 
     """
     with reading() as session:
