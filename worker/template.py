@@ -14,10 +14,12 @@ keeper     adopts whatever the spider leaves behind, tells of its end, and ends 
 spider     runs the entrypoint as if it had been started afresh
 """
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import random
@@ -26,7 +28,9 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
+import traceback
 from typing import Any
 
 NAMES = """
@@ -165,6 +169,54 @@ def become(request: dict[str, Any], output: list[int], parent: int) -> None:
     gc.enable()
 
 
+def run(script: str) -> None:
+    """The spider, to its end. What is no plain end, an exception or words, is left to the interpreter."""
+    status = 0
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as ending:
+        if ending.code is not None and not isinstance(ending.code, int):
+            raise
+        status = ending.code or 0
+    end(status)
+
+
+def end(status: int) -> None:
+    """End as an interpreter does, but leave the memory as it is.
+
+    To take it apart is to copy the template's page by page, only to free it: a fifth of a short job's time.
+
+    1. Threads are waited for, exit handlers called, as ever.
+    2. What the job has made, and nobody has let go, would be finalized now. Buffers are written out first,
+       outer ones before those that they write into.
+    3. Then everything that has a finalizer is given to it, what was made first before what it has made
+       itself: an archive adds its end while the file below is still open.
+    4. That was into buffers again.
+    5. The C library calls the handlers of its libraries. No thread of Python's runs beside: we keep the lock.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    left = [each for each in gc.get_objects() if hasattr(type(each), "__del__")]
+    files = [each for each in left if issubclass(type(each), io.IOBase)]
+    write_out(files)
+    for each in left:
+        if type(each).__module__ != "_io":
+            try:
+                each.__del__()
+            except BaseException:
+                print(f"Exception ignored in: {type(each).__del__}", file=sys.stderr)
+                traceback.print_exc()
+    write_out([sys.stdout, sys.stderr, *files])
+    ctypes.PyDLL(None).exit(status & 0xFF)
+
+
+def write_out(files: list[Any]) -> None:
+    """Write the buffers of files that are still open, those made last first."""
+    for file in reversed(files):
+        with contextlib.suppress(Exception):
+            file.flush()
+
+
 def watch(client: socket.socket, spider: int) -> None:
     """Tell of the spider's end, and end all it left behind when the other end says so or is gone."""
     client.sendall(f"{spider}\n".encode())
@@ -234,6 +286,6 @@ if __name__ == "__main__":
     if warm_up():
         _script = main(_control, float(sys.argv[2]))
         if _script is not None:
-            runpy.run_path(_script, run_name="__main__")
+            run(_script)
     else:
         sys.exit(3)

@@ -1,5 +1,6 @@
 """A forked spider is what a started one is; nothing of it is left; without a template there is another way."""
 
+import gzip
 import json
 import os
 import select
@@ -103,12 +104,22 @@ def test_a_fork_is_what_a_fresh_start_is(folder: Path, tmp_path: Path) -> None:
 
 
 ENDS = """
-import atexit, json, threading, time
+import atexit, ctypes, gzip, json, threading, time
 class End:
     def __init__(self, word): self.word = word
     def __del__(self): print(json.dumps(self.word), flush=True)
 file = open("left", "w")
 file.write("kept")
+json.packed = gzip.open("packed", "wt")  # where no module of the job's holds it
+json.packed.write("kept")
+def waits():
+    try: yield
+    finally: print(json.dumps("generator"), flush=True)
+waiting = waits()
+next(waiting)
+c = ctypes.CDLL(None)
+c.fopen.restype = ctypes.c_void_p
+c.fputs(b"kept", ctypes.c_void_p(c.fopen(b"left-in-c", b"w")))
 end = End("object")
 loop = [End("in a circle")]
 loop.append(loop)
@@ -125,10 +136,19 @@ def test_its_end_is_that_of_a_fresh_start(folder: Path, tmp_path: Path) -> None:
     for child in (fresh, fork(folder, code, tmp_path)):
         words = said(child).splitlines()
         assert words[:2] == ["thread", "exit handler"]
-        assert sorted(words[2:]) == ['"in a circle"', '"object"']
+        assert sorted(words[2:]) == ['"generator"', '"in a circle"', '"object"']
         assert child.end() == 0
         child.close()
-        assert (tmp_path / "left").read_text() == "kept"
+        packed = gzip.decompress((tmp_path / "packed").read_bytes()).decode()
+        assert (tmp_path / "left").read_text() == (tmp_path / "left-in-c").read_text() == packed == "kept"
+
+
+def test_a_failing_finalizer_is_told(folder: Path, tmp_path: Path) -> None:
+    child = fork(folder, "class End:\n    def __del__(self): 1 / 0\nend = End()", tmp_path)
+    told = said(child, child.stderr)
+    assert told.startswith("Exception ignored in: <function End.__del__") and "ZeroDivisionError" in told
+    assert child.end() == 0
+    child.close()
 
 
 def test_each_fork_has_its_own_chance(folder: Path, tmp_path: Path) -> None:
