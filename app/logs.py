@@ -1,8 +1,21 @@
 """The platform's own log: one line per event on stderr, named after the process."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from app.settings import settings
+
+if TYPE_CHECKING:  # processes without a web server do not import one
+    from fastapi.telemetry import TelemetryConfig
+
+# FastAPI would ask at each request, at some cost, whether OpenTelemetry wants to know of it; /metrics and
+# this log are what we have.
+NO_TELEMETRY: "TelemetryConfig" = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+}
 
 
 def configure(process: str) -> None:

@@ -19,6 +19,7 @@ from app.api.dash import face as dash_face
 from app.api.storage import face as storage_face
 from app.db import reading
 from app.keys import LARGEST
+from app.logs import NO_TELEMETRY
 from app.services import keyuse, workers
 from app.ui import docs
 from app.ui import face as ui_face
@@ -114,7 +115,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def create_app() -> FastAPI:
     """The application that uvicorn serves."""
-    app = FastAPI(title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Crawldock", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
+        telemetry=NO_TELEMETRY,
+    )  # fmt: skip
     dash, storage = dash_face.create_face(), storage_face.create_face()
     app.add_middleware(Faces, dash=dash, storage=storage)
     app.add_middleware(NoSniff)

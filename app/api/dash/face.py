@@ -21,6 +21,7 @@ from app.api.dash import (
     wire,
 )
 from app.errors import CrawldockError
+from app.logs import NO_TELEMETRY
 
 
 def create_face() -> FastAPI:
@@ -34,6 +35,7 @@ def create_face() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry=NO_TELEMETRY,
     )
     face.openapi_version = "3.0.3"  # what the Swagger UI that is served with it understands
     for module in (run, jobs, spiders, scrapyd, eggs, records, live, reports, comments, visual, images, v2):

@@ -19,6 +19,7 @@ from app.api.storage import (
 )
 from app.api.storage.paths import RawPaths
 from app.errors import CrawldockError
+from app.logs import NO_TELEMETRY
 
 MODULES = (records, jobs, queue, jobq, projects, collections, frontier, activity, system)
 # The first parts of its paths.
@@ -36,6 +37,7 @@ def create_face() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry=NO_TELEMETRY,
         redirect_slashes=False,
     )
     face.openapi_version = "3.0.3"  # what the Swagger UI that is served with it understands
