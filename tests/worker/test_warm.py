@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import venv as venvs
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_a_fork_is_what_a_fresh_start_is(folder: Path, tmp_path: Path) -> None:
 
 
 ENDS = """
-import atexit, ctypes, gzip, json, threading, time
+import atexit, gzip, json, threading, time
 class End:
     def __init__(self, word): self.word = word
     def __del__(self): print(json.dumps(self.word), flush=True)
@@ -117,9 +118,6 @@ def waits():
     finally: print(json.dumps("generator"), flush=True)
 waiting = waits()
 next(waiting)
-c = ctypes.CDLL(None)
-c.fopen.restype = ctypes.c_void_p
-c.fputs(b"kept", ctypes.c_void_p(c.fopen(b"left-in-c", b"w")))
 end = End("object")
 loop = [End("in a circle")]
 loop.append(loop)
@@ -128,19 +126,61 @@ threading.Thread(target=lambda: (time.sleep(0.2), print("thread", flush=True))).
 """
 
 
+def both(folder: Path, code: str, place: Path) -> Iterator[tuple[Running, Path]]:
+    """A fresh start and a fork, each in a folder of its own."""
+    for name in ("fresh", "fork"):
+        cwd = place / name
+        cwd.mkdir()
+        if name == "fork":
+            yield fork(folder, code, cwd), cwd
+        else:
+            yield Child([script(folder, code)], env_of(folder, {}), cwd), cwd
+
+
 def test_its_end_is_that_of_a_fresh_start(folder: Path, tmp_path: Path) -> None:
     """Threads, exit handlers, then what the job's modules hold: an open file is written out."""
     (folder / "code" / "ends.py").write_text(ENDS)
-    code = "import ends"
-    fresh = Child([script(folder, code)], env_of(folder, {}), tmp_path)
-    for child in (fresh, fork(folder, code, tmp_path)):
+    for child, cwd in both(folder, "import ends", tmp_path):
         words = said(child).splitlines()
         assert words[:2] == ["thread", "exit handler"]
         assert sorted(words[2:]) == ['"generator"', '"in a circle"', '"object"']
         assert child.end() == 0
         child.close()
-        packed = gzip.decompress((tmp_path / "packed").read_bytes()).decode()
-        assert (tmp_path / "left").read_text() == (tmp_path / "left-in-c").read_text() == packed == "kept"
+        assert gzip.decompress((cwd / "packed").read_bytes()) == (cwd / "left").read_bytes() == b"kept"
+
+
+# Nothing here notices the interpreter's end, so it does not come to it.
+PLAIN = """
+import atexit, ctypes, io, json, threading, time
+json.left = open("left", "w")  # where no module of the job's holds it
+json.left.write("kept")
+below = io.BufferedWriter(io.FileIO("wrapped", "w"))
+above = io.TextIOWrapper(below)
+above.write("kept")
+c = ctypes.CDLL(None)
+c.fopen.restype = ctypes.c_void_p
+c.fputs(b"kept", ctypes.c_void_p(c.fopen(b"left-in-c", b"w")))
+atexit.register(print, "exit handler", flush=True)
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread", flush=True))).start()
+raise SystemExit(7)
+"""
+
+
+def test_a_plain_end_is_that_of_a_fresh_start(folder: Path, tmp_path: Path) -> None:
+    for child, cwd in both(folder, PLAIN, tmp_path):
+        assert said(child).splitlines() == ["thread", "exit handler"] and said(child, child.stderr) == ""
+        assert child.end() == 7
+        child.close()
+        assert [(cwd / name).read_text() for name in ("left", "wrapped", "left-in-c")] == ["kept"] * 3
+
+
+def test_a_thread_that_goes_on_ends_quietly(folder: Path, tmp_path: Path) -> None:
+    code = "import threading, time\ndef ticks():\n    while True: yield time.sleep(0.001)\n"
+    code += "threading.Thread(target=lambda: list(ticks()), daemon=True).start()"
+    child = fork(folder, code, tmp_path)
+    assert said(child) == said(child, child.stderr) == ""
+    assert child.end() == 0
+    child.close()
 
 
 def test_a_failing_finalizer_is_told(folder: Path, tmp_path: Path) -> None:
