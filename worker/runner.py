@@ -115,11 +115,12 @@ def _run_spider(job: Claimed, recorder: Recorder, cleanup: ExitStack) -> str:
 def _start(job: Claimed, venv: Path, path: Sequence[Path], env: dict[str, str], scratch: Path) -> Running:
     """The spider's process: forked when that can be done, else started afresh."""
     script = str(venv / "bin" / environ.COMMAND)
-    if settings().warm_start and warm.possible(environ.variables(job.environment)):
-        child = warm.start(venv, script, path, env, scratch)
+    if settings().warm_start:
+        possible = warm.possible(environ.variables(job.environment))
+        child = warm.start(venv, script, path, env, scratch) if possible else None
         if child is not None:
             return child
-        log.info("job %s: started afresh, there is no template to fork it from", job.key)
+        log.info("job %s: started afresh, no template could fork it", job.key)
     return Child([script], env, scratch)
 
 

@@ -11,7 +11,8 @@ Three generations:
 template   waits on its control socket; for each connection it is handed, it forks a keeper
 keeper     adopts whatever the spider leaves behind, tells of its end, and ends all of it when told to,
            or when the other end is gone
-spider     runs the entrypoint as if it had been started afresh
+spider     runs the entrypoint as if it had been started afresh; what it shares with the others of its
+           template is the seed of hashes
 """
 
 import atexit

@@ -15,8 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
+from app.keys import JobKey
+from app.services.jobs import Claimed
 from tests.platform import until
-from worker import warm
+from worker import runner, warm
 from worker.process import Child, Running
 from worker.warm import Nursery
 
@@ -377,3 +379,22 @@ def test_templates_end_with_the_worker(folder: Path) -> None:
         assert len(family) == 3  # template, keeper, spider
         worker.kill()
     until(lambda: dead(family))
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONHASHSEED": "1"}, {}])
+def test_what_no_template_can_fork_is_started_afresh(
+    folder: Path, tmp_path: Path, environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("venv/bin", "code"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to(folder / "venv" / "bin" / "python")
+    command = tmp_path / "venv" / "bin" / "start-crawl"
+    command.write_text(f"#!{folder}/venv/bin/python\nimport sys; sys.exit(3)")
+    command.chmod(0o755)
+    (tmp_path / "code" / "json.py").write_text("")  # the template has one of its own
+    job = Claimed(1, JobKey(1, 1, 1), "t", "s", 1, 2, 1, {}, {}, environment, None, [])
+    with caplog.at_level("INFO"):
+        child = runner._start(job, tmp_path / "venv", [tmp_path / "code"], env_of(folder, {}), tmp_path)
+    assert isinstance(child, Child) and "job 1/1/1: started afresh" in caplog.text
+    assert said(child) == "" and child.end() == 3
+    child.close()
