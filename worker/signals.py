@@ -1,6 +1,5 @@
 """What a pool child hears from outside while it runs a job: "look at your row now" and "we are closing"."""
 
-import contextlib
 import os
 import select
 import signal
@@ -38,8 +37,9 @@ def clear_look() -> None:
 
 
 def _look_now(number: int, frame: FrameType | None) -> None:
-    with contextlib.suppress(BlockingIOError):  # many are waiting already
-        os.write(_look_w, b"!")
+    """Nothing is left to do: the interpreter wrote into the pipe as the signal arrived. A handler in Python runs
+    only between two instructions, hence after the whole wait when the signal comes just before it.
+    """
 
 
 def enter_child() -> None:
@@ -51,6 +51,7 @@ def enter_child() -> None:
     _look_r, _look_w = os.pipe()
     os.set_blocking(_look_r, False)
     os.set_blocking(_look_w, False)
+    signal.set_wakeup_fd(_look_w, warn_on_full_buffer=False)  # full: many are waiting already
     signal.signal(signal.SIGURG, _look_now)
 
 

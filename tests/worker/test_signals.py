@@ -34,6 +34,18 @@ def test_a_signal_makes_a_child_look_until_it_has_looked() -> None:
     """) == ["False", "True", "False"]  # fmt: skip
 
 
+def test_a_signal_just_before_the_wait_ends_it() -> None:
+    # Signal and wait within one call of the interpreter's: no handler written in Python has its turn between them.
+    assert run("""
+        import functools, operator
+        signals.enter_child()
+        send = functools.partial(os.system, f"kill -URG {os.getpid()}")
+        wait = functools.partial(select.select, [signals.look_fd()], [], [], 0)
+        sent, (ready, _, _) = map(operator.call, [send, wait])
+        print(sent, ready == [signals.look_fd()])
+    """) == ["0 True"]  # fmt: skip
+
+
 def test_any_number_of_signals_does_no_harm() -> None:
     assert run("""
         signals.enter_child()
@@ -46,15 +58,15 @@ def test_any_number_of_signals_does_no_harm() -> None:
 
 def test_a_signal_reaches_one_child_alone() -> None:
     assert run("""
-        def child():
+        def child(seconds):
             said, says = os.pipe()
             if (pid := os.fork()) == 0:
                 signals.enter_child()
                 os.write(says, b"up")
-                os._exit(readable(signals.look_fd(), 2))
+                os._exit(readable(signals.look_fd(), seconds))
             os.read(said, 2)
             return pid
-        one, two = child(), child()
+        one, two = child(20), child(2)
         os.kill(one, signal.SIGURG)
         print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (one, two)])
     """) == ["[1, 0]"]  # fmt: skip
