@@ -37,8 +37,8 @@ def clear_look() -> None:
 
 
 def _look_now(number: int, frame: FrameType | None) -> None:
-    """Nothing is left to do: the interpreter wrote into the pipe as the signal arrived. A handler in Python runs
-    only between two instructions, hence after the whole wait when the signal comes just before it.
+    """Nothing is left to do: the interpreter wrote into the pipe as the signal arrived. A handler in Python
+    runs only between two instructions, hence after the whole wait when the signal comes just before it.
     """
 
 

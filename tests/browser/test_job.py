@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Open
 from tests.platform import Platform, until
@@ -44,6 +44,23 @@ def test_figures_move_without_loading_the_page_again(enter: Open, slow: str) -> 
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.locator("#job .chip").first).to_have_text("cancelled")
     expect(page.locator(".verdict")).to_contain_text("Was stopped by admin after")
+
+
+def test_what_happens_before_the_page_listens_is_shown(enter: Open, platform: Platform, slow: str) -> None:
+    page = enter()
+    held = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/events.sse*", hold)
+    page.goto(f"/p/{slow}")
+    expect(page.locator("#job .chip").first).to_have_text("running")
+    platform.post("jobs/stop.json", project=slow.partition("/")[0], job=slow)
+    platform.wait(slow)
+    page.wait_for_timeout(100)  # Playwright calls while it waits
+    held[0].continue_()
+    expect(page.locator("#job .chip").first).to_have_text("cancelled")
 
 
 def test_the_log_is_followed_and_pauses_while_somebody_reads(enter: Open, slow: str) -> None:

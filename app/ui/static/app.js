@@ -82,7 +82,8 @@
       "key:password", "key:password_removed", "webhook:created", "webhook:changed", "webhook:deleted",
       "webhook:enabled", "webhook:disabled", "changed"];
     for (const name of names) source.addEventListener(name, changed);
-    source.onopen = () => root.classList.remove("offline");
+    // The stream begins now, the page is older: what happened between them comes with the next fetch.
+    source.onopen = () => { root.classList.remove("offline"); changed(); };
     source.onerror = () => root.classList.add("offline");
     return source;
   }
