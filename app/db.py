@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
@@ -127,8 +128,9 @@ def make_engine(url: str) -> Engine:
     def _begin(connection: Connection) -> None:
         # A transaction that writes begins as a writer: a reader that turns writer fails at once
         # (BUSY_SNAPSHOT) when somebody wrote in between.
-        writes = connection.get_execution_options().get("writes", False)
-        send(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("held"):
+            send(connection, "BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
     return engine
 
@@ -177,7 +179,7 @@ def transaction() -> Iterator[Session]:
     """
     bind = engine()
     alone = bind.dialect.name == "sqlite"
-    if alone and not _take_turn():
+    if alone and not _take_turn(BUSY_SECONDS):
         raise DatabaseBusy("the database does not answer, try again")
     try:
         with Session(_writing(bind)) as session:
@@ -191,10 +193,59 @@ def transaction() -> Iterator[Session]:
         callback()
 
 
-def _take_turn() -> bool:
+class _HeldSession(Session):
+    """A session with one connection for all its life; to ask for it is part of every statement."""
+
+    def connection(self, *_: Any, **__: Any) -> Connection:
+        assert isinstance(self.bind, Connection)
+        return self.bind
+
+
+class HeldWriter:
+    """A connection to SQLite that is kept for transactions which write, and wait for nobody else who does.
+
+    SQLAlchemy begins one transaction that never ends; those of the database are begun and committed
+    beneath it. What it does around each is a quarter of a short one.
+    """
+
+    def __init__(self) -> None:
+        self._connection = engine().execution_options(held=True).connect()
+        self._connection.detach()  # it is never given back, and nobody else has use for its PRAGMA
+        self._session = _HeldSession(self._connection)
+        send(self._connection, "PRAGMA busy_timeout = 0")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """As ``transaction``; it may be left in another thread than it was entered in.
+
+        Raises:
+            DatabaseBusy: somebody else writes, or is about to.
+
+        """
+        if not _take_turn(0):
+            raise DatabaseBusy("another thread writes")
+        try:
+            try:
+                send(self._connection, "BEGIN IMMEDIATE")
+            except OperationalError as error:
+                raise DatabaseBusy("another process writes") from error
+            try:
+                yield self._session
+                send(self._connection, "COMMIT")
+            finally:
+                callbacks = self._session.info.pop("after_commit", [])
+                if self._connection.connection.in_transaction:  # of the driver's
+                    send(self._connection, "ROLLBACK")
+        finally:
+            _one_writer.release()
+        for callback in callbacks:
+            callback()
+
+
+def _take_turn(seconds: float) -> bool:
     """Wait to be the one writer of this process; False: others did not end."""
-    until = time.monotonic() + BUSY_SECONDS
-    if not _next_writer.acquire(timeout=BUSY_SECONDS):
+    until = time.monotonic() + seconds
+    if not _next_writer.acquire(timeout=seconds):
         return False
     try:
         return _one_writer.acquire(timeout=max(until - time.monotonic(), 0))

@@ -89,18 +89,20 @@ class Faces:
     most of these calls do.
     """
 
-    def __init__(self, app: ASGIApp, dash: ASGIApp, storage: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, dash: ASGIApp, quick: ASGIApp, storage: ASGIApp) -> None:
         self._app = app
         self._dash = dash
+        self._quick = quick
         self._storage = storage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         face = self._app
         if scope["type"] == "http":
-            first, slash, _ = scope["path"].removeprefix("/").partition("/")
+            first, slash, rest = scope["path"].removeprefix("/").partition("/")
             if first == "api" and slash:  # as a mount would
                 root = scope.get("root_path", "")
-                face, scope = self._dash, {**scope, "root_path": f"{root}/api", "app_root_path": root}
+                face = self._quick if slash + rest in dash_face.OFTEN else self._dash
+                scope = {**scope, "root_path": f"{root}/api", "app_root_path": root}
             elif first in storage_face.BEGINNINGS:
                 face = self._storage
         await face(scope, receive, send)
@@ -120,7 +122,7 @@ def create_app() -> FastAPI:
         telemetry=NO_TELEMETRY,
     )  # fmt: skip
     dash, storage = dash_face.create_face(), storage_face.create_face()
-    app.add_middleware(Faces, dash=dash, storage=storage)
+    app.add_middleware(Faces, dash=dash, quick=dash_face.create_quick(dash), storage=storage)
     app.add_middleware(NoSniff)
     app.get("/openapi.json")(lambda: document(dash, "/api"))
     app.get("/docs")(lambda: docs.page("The API at /api", "/openapi.json"))

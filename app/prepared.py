@@ -77,39 +77,43 @@ class _Form:
         assert isinstance(compiled, SQLCompiler)
         self.text = compiled.string
         self._order = compiled.positiontup
-        self._binds: dict[str, Convert] = {
+        binds = {
             name: bind.type.dialect_impl(dialect).bind_processor(dialect)
             for name, bind in compiled.binds.items()
         }
         defaults = {column.key: column.default.arg for column in compiled.prefetch}
-        constants = {name: value for name, value in compiled.params.items() if name not in names}
-        self._constants = self._converted({**constants, **defaults})
+        constants = {name: value for name, value in compiled.params.items() if name not in names} | defaults
+        self._constants = {
+            name: value if (convert := binds.get(name)) is None else convert(value)
+            for name, value in constants.items()
+        }
+        self._binds = [(name, convert) for name in names if (convert := binds.get(name)) is not None]
         self._names = set(names)
         columns = statement.exported_columns
         self._row: Any = namedtuple("Row", columns.keys())  # type: ignore[misc]
         self._results: list[Convert] = [
             each.type.dialect_impl(dialect).result_processor(dialect, None) for each in columns
         ]
+        self._as_found = not any(self._results)
 
     def bound(self, values: Mapping[str, Any]) -> Any:
         """The values in the order, or by the names, of the text."""
         assert values.keys() == self._names, "not the columns it was made for"
-        bound = {**self._constants, **self._converted(values)}
-        return bound if self._order is None else tuple(bound[name] for name in self._order)
-
-    def _converted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        converts = self._binds
-        return {
-            name: value if (convert := converts.get(name)) is None else convert(value)
-            for name, value in values.items()
-        }
+        bound = {**self._constants, **values}
+        for name, convert in self._binds:
+            bound[name] = convert(bound[name])
+        return bound if self._order is None else tuple([bound[name] for name in self._order])
 
     def rows(self, found: list[Any]) -> list[Any]:
         """The driver's rows, with names."""
+        if self._as_found:
+            return list(map(self._row._make, found))
         return [
             self._row._make(
-                value if convert is None else convert(value)
-                for value, convert in zip(row, self._results, strict=True)
+                [
+                    value if convert is None else convert(value)
+                    for value, convert in zip(row, self._results, strict=True)
+                ]
             )
             for row in found
         ]

@@ -1,108 +1,126 @@
 """Writes that are committed together: on SQLite many calls wait for the disk once."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.db import engine, transaction
+from app.db import HeldWriter, engine, transaction
+from app.errors import DatabaseBusy
 
 T = TypeVar("T")
+Work = Callable[[Session], Any]
+Outcome = tuple[Any, Exception | None]  # what work returned, or why it failed
 
+QUICK_SECONDS = 0.002  # a commit that the loop does itself
 MOST = 64  # calls of one transaction: others who write wait for its end
 
 
-class Call:
-    """What a call wants to do in a transaction, and who waits for what comes of it."""
-
-    def __init__(self, work: Callable[[Session], Any]) -> None:
-        self.work = work
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
-
-    def answer(self, result: Any, error: Exception | None = None) -> None:
-        """Tell who waits, from another thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-            self._loop.call_soon_threadsafe(self._answer, result, error)
-
-    def _answer(self, result: Any, error: Exception | None) -> None:
-        if self.future.done():  # given up meanwhile
-            return
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
-
-
 class _Writer:
-    """One thread that takes the calls which have queued up, and commits once for all of them.
+    """Takes the calls of an event loop which have queued up, and commits once for all of them.
 
-    1. A call queues its work and waits. Nobody waits for more calls to come: the thread takes what is
-       there, which under load is what came while it was busy with those before.
-    2. It does the work of each in one transaction, one after the other, so each sees what those before
+    1. A call queues its work and waits. Nobody waits for more calls to come: what is there is taken,
+       which under load is what came while those before were committed.
+    2. The work of each is done in one transaction, one after the other, so each sees what those before
        it did, as if they had committed. Only after the commit is any of them answered: killed before
        it, the group has left nothing, and nobody was told otherwise.
-    3. Should the work of one raise, all is rolled back, and each is done once more in a transaction of
+    3. The work is done in the loop's own thread: a statement takes SQLite some ten microseconds, and
+       handing Python's lock to another thread and back at each of them takes longer. A commit waits for
+       the disk: after one that took its time the next has a thread. When somebody else writes just now,
+       the whole transaction has a thread, and waits there: the loop waits for nobody.
+    4. Should the work of one raise, all is rolled back, and each is done once more in a transaction of
        its own: the one fails alone. So work does nothing but in its session.
-    4. A commit that fails, or a database that does not answer, is told to all: nothing is tried again
+    5. A commit that fails, or a database that does not answer, is told to all: nothing is tried again
        of which it is not certain that it was undone.
     """
 
+    _slow = False  # was the last commit?
+
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Call] = SimpleQueue()
-        self._lock = Lock()
-        self._thread: Thread | None = None
+        self._calls: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "writer")
+        self._held = HeldWriter()
 
-    def put(self, call: Call) -> None:
-        """Have a call done."""
-        self._queue.put(call)
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = Thread(target=self._run, name="writer", daemon=True)
-                    self._thread.start()
+    def put(self, work: Work) -> asyncio.Future[Any]:
+        """Have a call done; its result comes."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._calls.append((work, future))
+        if self._task is None:
+            self._task = loop.create_task(self._run())
+        return future
 
-    def _run(self) -> None:
-        while True:
-            calls = [self._queue.get()]
-            with contextlib.suppress(Empty):
-                while len(calls) < MOST:
-                    calls.append(self._queue.get_nowait())
-            settle(calls)
+    async def _run(self) -> None:
+        while self._calls:
+            calls, self._calls = self._calls[:MOST], self._calls[MOST:]
+            outcomes = await self._settle([work for work, _ in calls])
+            for (_, future), (result, error) in zip(calls, outcomes, strict=True):
+                if future.done():  # given up meanwhile
+                    continue
+                if error is None:
+                    future.set_result(result)
+                else:
+                    future.set_exception(error)
+        self._task = None
+
+    async def _settle(self, works: list[Work]) -> list[Outcome]:
+        in_thread = asyncio.get_running_loop().run_in_executor
+        try:
+            with ExitStack() as group:
+                session = group.enter_context(self._held.transaction())
+                results = [work(session) for work in works]
+                commit = group.pop_all().close
+        except DatabaseBusy:
+            return await in_thread(self._thread, settle, works)
+        except Exception as error:
+            if len(works) == 1:
+                return [(None, error)]
+            return await in_thread(self._thread, _one_by_one, works)
+        try:
+            began = time.perf_counter()
+            if self._slow:
+                await in_thread(self._thread, commit)
+            else:
+                commit()
+            self._slow = time.perf_counter() - began > QUICK_SECONDS
+        except Exception as error:
+            return [(None, error)] * len(works)
+        return [(result, None) for result in results]
 
 
-def settle(calls: list[Call]) -> None:
-    """Do the work of some calls in one transaction, and answer each."""
-    results: list[Any] = []
+def settle(works: Sequence[Work]) -> list[Outcome]:
+    """Do some work in one transaction, for which other writers are waited for."""
     working = False
     try:
         with transaction() as session:
             working = True
-            results = [call.work(session) for call in calls]
+            results = [work(session) for work in works]
             working = False
     except Exception as error:
-        for call in calls:
-            if working and len(calls) > 1:
-                settle([call])
-            else:
-                call.answer(None, error)
-    else:
-        for call, result in zip(calls, results, strict=True):
-            call.answer(result)
+        if working and len(works) > 1:
+            return _one_by_one(works)
+        return [(None, error)] * len(works)
+    return [(result, None) for result in results]
 
 
-_writer = _Writer()
+def _one_by_one(works: Sequence[Work]) -> list[Outcome]:
+    return [outcome for work in works for outcome in settle([work])]
+
+
+_writers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Writer] = WeakKeyDictionary()
 
 
 async def together(work: Callable[[Session], T]) -> T:
     """The result of ``work`` once it has been committed, on SQLite maybe with that of others.
 
-    It may be called twice, and does nothing but in its session.
+    It may be called more than once, and does nothing but in its session, which it does not wait for.
 
     Raises:
         DatabaseBusy: as ``transaction``. And what ``work`` raises.
@@ -112,9 +130,10 @@ async def together(work: Callable[[Session], T]) -> T:
     """
     if engine().dialect.name != "sqlite":
         return await run_in_threadpool(_alone, work)
-    call = Call(work)
-    _writer.put(call)
-    result: T = await call.future
+    loop = asyncio.get_running_loop()
+    if (writer := _writers.get(loop)) is None:
+        writer = _writers[loop] = _Writer()
+    result: T = await writer.put(work)
     return result
 
 

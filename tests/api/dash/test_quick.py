@@ -1,0 +1,66 @@
+"""The calls that come in thousands have an application of their own: they answer as the face does."""
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.api.dash.face import OFTEN, create_face, create_quick
+from app.services import jobs
+from tests.factories import everything
+from tests.platform import KEY
+
+FINE = {"project": "1", "spider": "quotes"}
+TRIES: dict[str, dict[str, Any]] = {
+    "fine": {"data": FINE},
+    "with the key in the form": {"data": {**FINE, "apikey": KEY}, "auth": None},
+    "no key": {"data": FINE, "auth": None},
+    "wrong key": {"data": FINE, "auth": ("0" * 32, "")},
+    "GET": {"method": "GET", "params": FINE},
+    "DELETE": {"method": "DELETE"},
+    "HEAD": {"method": "HEAD"},
+    "GET without a key": {"method": "GET", "auth": None},
+    "no parameters": {},
+    "no spider": {"data": {"project": "1"}},
+    "unknown spider": {"data": {**FINE, "spider": "nobody"}},
+    "no such project": {"data": {**FINE, "project": "9"}},
+    "no number": {"data": {**FINE, "project": "x"}},
+    "priority": {"data": {**FINE, "priority": "7"}},
+    "not UTF-8": {"content": b"project=1&spider=%ff", "headers": {"content-type": "application/x-www-form-urlencoded"}},
+    "JSON": {"json": FINE},
+    "XML": {"content": b"<a/>", "headers": {"content-type": "text/xml"}},
+    "multipart": {"data": FINE, "files": {"x": b"y"}},
+    "cut off": {"content": b"--b\r\n", "headers": {"content-type": "multipart/form-data; boundary=b"}},
+    "too large": {"data": {**FINE, "a": "x" * (5 << 20)}},
+}  # fmt: skip
+
+
+def answer(app: Any, path: str, **request: Any) -> tuple[Any, ...]:
+    client = TestClient(app, raise_server_exceptions=False)
+    answered = client.request(**{"method": "POST", "url": path, "auth": (KEY, ""), **request})
+    return answered.status_code, answered.content, dict(answered.headers)
+
+
+@pytest.mark.usefixtures("sent")
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("request_", TRIES.values(), ids=TRIES)
+@pytest.mark.parametrize("path", OFTEN)
+def test_it_answers_as_the_face_does(database: str, path: str, request_: dict[str, Any]) -> None:
+    face = create_face()
+    theirs = answer(face, path, **request_)
+    before = everything()
+    ours = answer(create_quick(face), path, **request_)
+    if theirs[0] == 200:
+        assert b"already scheduled" in ours[1]
+    else:
+        assert (ours, everything()) == (theirs, before)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("path", OFTEN)
+def test_a_crash_is_told_as_the_face_does(database: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "schedule", lambda *_: 1 / 0)
+    face = create_face()
+    theirs = answer(face, path, data=FINE)
+    assert theirs[0] == 500
+    assert answer(create_quick(face), path, data=FINE) == theirs
