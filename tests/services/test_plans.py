@@ -16,9 +16,28 @@ from sqlmodel import col
 
 from app import broker, chunks, db, moving, prepared
 from app.keys import JobKey
-from app.models import Activity, Chunk, Job, JobState, JobTag, Kind, Project, Spider, StrayObject, Worker
+from app.models import (
+    Activity,
+    Chunk,
+    Collection,
+    CollectionRecord,
+    Fingerprint,
+    FrontierBatch,
+    FrontierSlot,
+    Job,
+    JobState,
+    JobTag,
+    Kind,
+    Project,
+    Spider,
+    StrayObject,
+    Worker,
+)
 from app.services import (
     activity,
+    collections,
+    frontier,
+    jobboard,
     joblist,
     jobmeta,
     jobs,
@@ -30,12 +49,17 @@ from app.services import (
     records,
     workers,
 )
+from app.services.collections import Range, Source
+from app.services.jobboard import Wanted
 from app.services.joblist import Filter
 from app.settings import settings
 
 PROJECTS, SPIDERS, JOBS = 10, 10, 20_000  # half of the jobs are project 1's
 CHUNKS = 4000  # of one job; the others have one each
-LARGE = ("job", "chunk", "job_tag", "activity", "stray_object")
+RECORDS = 8000  # of one of two collections, and fingerprints and batches of one of two slots
+LARGE = (
+    "job", "chunk", "job_tag", "activity", "stray_object", "collection_record", "fingerprint", "frontier_batch",
+)  # fmt: skip
 # Small whatever happens: a job is in one of them for a while only, and then never again.
 WAITING = ("ix_job_queue", "ix_job_running", "ix_job_unpurged", "ix_job_uncompacted")
 MOST = 2500  # rows of a large table that a query may touch: the longest page, or all that have a tag of some
@@ -96,6 +120,13 @@ def fill(connection: Connection) -> None:
     put(Chunk, [chunk_row(FULL, 3 * n) for n in range(CHUNKS)])
     put(Activity, [{"project_id": n % PROJECTS + 1, "time": n, "event": "{}"} for n in ids])
     put(StrayObject, [{"url": f"file:///x/{n}", "time": LATE * 2} for n in ids])
+    keys = [(each, b"%08d" % n) for n in range(RECORDS) for each in (1, 2)]
+    put(Collection, [{"project_id": 1, "type": "s", "name": f"c{n}"} for n in (1, 2)])
+    put(CollectionRecord, [{"collection_id": n, "key": k, "time": LATE, "value": b"{}"} for n, k in keys])
+    put(FrontierSlot, [{"project_id": 1, "frontier": "f", "slot": f"s{n}"} for n in (1, 2)])
+    put(Fingerprint, [{"slot_id": n, "fp": key, "fdata": None} for n, key in keys])
+    batches = [{"slot_id": n, "priority": int(key) % 9, "number": int(key)} for n, key in keys]
+    put(FrontierBatch, [{**each, "count": 1, "requests": b"[]"} for each in batches])
     put(Worker, [{"name": "w", "kind": workers.WORKER, "slots": 2000, "seen_time": LATE * 2}])
 
 
@@ -113,6 +144,8 @@ def full(
         patch.setenv("DATABASE_URL", url)
         patch.setenv("CRAWLDOCK_DATA_DIR", str(folder / "data"))
         patch.setattr(joblist, "RARE", JOBS // 20)
+        patch.setattr(jobboard, "LOOK", 50)
+        patch.setattr(jobboard, "COUNTED", 1000)
         patch.setattr(broker._sender, "send", lambda *_: None)
         settings.cache_clear()
         db.engine.cache_clear()
@@ -224,6 +257,7 @@ IN_A_TRANSACTION: dict[str, Callable[[Session], Any]] = {
     "records: append": lambda session: records.append(session, RUNNING, "t", [batch(3 * CHUNKS)], None),
     "records: upload": lambda session: records.upload(session, FULL, Kind.ITEMS, 4, [batch(0)], 1, None),
     "records: total": lambda session: [records.total(session, FULL, kind) for kind in Kind],
+    "collection: get": lambda session: collections.get(session, COLLECTION, b"00004000"),
     "strays: claim": lambda session: payloads.claim(session, ["file:///x/1"]),
 }  # fmt: skip
 PAGES = {
@@ -240,6 +274,19 @@ PAGES = {
     "spider, state and rare tag": Filter(2, spider="s1", states=[JobState.FINISHED], has_tag=["rare22"]),
     "times": Filter(1, startts=LATE + 10, endts=LATE + 5000),
 }
+BOARDS = {
+    "project": Wanted(1),
+    "small project": Wanted(2),
+    "spider": Wanted(1, spider="s1"),
+    "outcome": Wanted(1, outcome="cancelled"),
+    "other outcomes": Wanted(1, outcome="!finished"),
+    "spider and outcome": Wanted(1, spider="s1", outcome="cancelled"),
+    "since": Wanted(1, since=LATE + JOBS - 100),
+    "common tag": Wanted(1, tags=["common"]),
+    "rare tag": Wanted(2, tags=["rare22"]),
+    "argument": Wanted(1, args={"n": "1"}),
+}
+COLLECTION = Source(1, None)
 BY_THEMSELVES: dict[str, Callable[[], Any]] = {
     "records: read": lambda: list(reader.read(FULL, Kind.ITEMS, 5000, 5010)),
     "records: read late": lambda: list(reader.read(FULL, Kind.ITEMS, 5000, 5010, since=LATE)),
@@ -247,6 +294,12 @@ BY_THEMSELVES: dict[str, Callable[[], Any]] = {
     "strays: sweep": payloads.sweep,
     "move chunks": lambda: next(moving.move_all()),
     "activity": lambda: next(activity.newest([1])),
+    "collection: scan": lambda: next(collections.scan(COLLECTION, Range())),
+    "collection: go on": lambda: next(collections.scan(COLLECTION, Range(start=b"00004000"), values=False)),
+    "collection: prefix": lambda: next(collections.scan(COLLECTION, Range(prefixes=[b"000055"]))),
+    "collection: keys": lambda: next(collections.scan(COLLECTION, Range(keys=[b"00000007", b"00007000"]))),
+    "frontier: queue": lambda: next(frontier.batches(1, 100)),
+    "frontier: fingerprints": lambda: next(frontier.fingerprints(1)),
     "activity of all": lambda: next(activity.newest(range(1, PROJECTS + 1))),
 }
 
@@ -261,6 +314,14 @@ def test_in_a_transaction(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_of_jobs(name: str) -> None:
     check(rolled_back(lambda session: joblist.page(session, PAGES[name], 100, 0)))
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.RUNNING, JobState.FINISHED])
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_page_of_the_dashboard(name: str, state: JobState) -> None:
+    wanted = BOARDS[name]
+    check(rolled_back(lambda session: jobboard.section(session, wanted, state)), least=0)
+    check(rolled_back(lambda session: jobboard.outcomes(session, wanted.project)))
 
 
 @pytest.mark.parametrize("name", ["project", "spider", "pending", "spider and state", "rare tag"])
