@@ -104,6 +104,24 @@ def test_a_job_whose_spider_is_gone_waits_for_a_deploy(builder: Platform) -> Non
     assert builder.wait(waiting)["close_reason"] == "finished"
 
 
+def test_a_deploy_with_the_same_requirements_keeps_the_template(builder: Platform, tmp_path: Path) -> None:
+    def templates() -> set[tuple[int, float]]:
+        # The one that the worker has started, not what was forked from it.
+        children = builder.worker().children()
+        return {(each.pid, each.create_time()) for each in children if "template.py" in str(each.cmdline())}
+
+    project_id = builder.deploy()
+    builder.run(project_id, "three")
+    before = templates()
+    builder.deploy(project_id=project_id, version="2")
+    assert builder.run(project_id, "three", n="2")["version"] == "2"
+    assert templates() == before != set()
+    other = wheel(tmp_path, "3.0").encode()
+    builder.deploy(project_id=project_id, version="3", requirements=other)
+    builder.run(project_id, "three", n="3")
+    assert len(templates() - before) == 1
+
+
 def test_requirements_get_a_virtualenv_that_equal_sets_share(builder: Platform, tmp_path: Path) -> None:
     project_id = builder.deploy()
     requirements = wheel(tmp_path, "1.0").encode()
