@@ -214,9 +214,8 @@ class HeldWriter:
         self._session = _HeldSession(self._connection)
         send(self._connection, "PRAGMA busy_timeout = 0")
 
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """As ``transaction``; it may be left in another thread than it was entered in.
+    def begin(self) -> Session:
+        """Begin a transaction, which ends with ``commit`` or ``rollback``, maybe in another thread.
 
         Raises:
             DatabaseBusy: somebody else writes, or is about to.
@@ -225,21 +224,33 @@ class HeldWriter:
         if not _take_turn(0):
             raise DatabaseBusy("another thread writes")
         try:
-            try:
-                send(self._connection, "BEGIN IMMEDIATE")
-            except OperationalError as error:
+            send(self._connection, "BEGIN IMMEDIATE")
+        except BaseException as error:
+            _one_writer.release()
+            if isinstance(error, OperationalError):
                 raise DatabaseBusy("another process writes") from error
-            try:
-                yield self._session
-                send(self._connection, "COMMIT")
-            finally:
-                callbacks = self._session.info.pop("after_commit", [])
-                if self._connection.connection.in_transaction:  # of the driver's
-                    send(self._connection, "ROLLBACK")
+            raise
+        return self._session
+
+    def commit(self) -> None:
+        """Commit, then run what ``after_commit`` collected. What fails is rolled back."""
+        try:
+            send(self._connection, "COMMIT")
+        except BaseException:
+            self.rollback()
+            raise
+        _one_writer.release()
+        for callback in self._session.info.pop("after_commit", ()):
+            callback()
+
+    def rollback(self) -> None:
+        """Undo all of it, and drop what ``after_commit`` collected."""
+        self._session.info.pop("after_commit", None)
+        try:
+            if self._connection.connection.in_transaction:  # SQLite itself ends one when the disk is full
+                send(self._connection, "ROLLBACK")
         finally:
             _one_writer.release()
-        for callback in callbacks:
-            callback()
 
 
 def _take_turn(seconds: float) -> bool:

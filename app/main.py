@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy import text
-from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -69,6 +68,9 @@ def document(face: FastAPI, prefix: str) -> dict[str, Any]:
     return described
 
 
+NO_SNIFF = (b"x-content-type-options", b"nosniff")
+
+
 class NoSniff:
     """Every answer is what it says it is: scraped data may look like a page, and browsers must not agree."""
 
@@ -78,7 +80,7 @@ class NoSniff:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+                message["headers"] = [*message.get("headers", ()), NO_SNIFF]
             await send(message)
 
         await self._app(scope, receive, sending if scope["type"] == "http" else send)

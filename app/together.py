@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -73,10 +72,7 @@ class _Writer:
     async def _settle(self, works: list[Work]) -> list[Outcome]:
         in_thread = asyncio.get_running_loop().run_in_executor
         try:
-            with ExitStack() as group:
-                session = group.enter_context(self._held.transaction())
-                results = [work(session) for work in works]
-                commit = group.pop_all().close
+            results = self._do(works)
         except DatabaseBusy:
             return await in_thread(self._thread, settle, works)
         except Exception as error:
@@ -86,13 +82,21 @@ class _Writer:
         try:
             began = time.perf_counter()
             if self._slow:
-                await in_thread(self._thread, commit)
+                await in_thread(self._thread, self._held.commit)
             else:
-                commit()
+                self._held.commit()
             self._slow = time.perf_counter() - began > QUICK_SECONDS
         except Exception as error:
             return [(None, error)] * len(works)
         return [(result, None) for result in results]
+
+    def _do(self, works: Sequence[Work]) -> list[Any]:
+        session = self._held.begin()
+        try:
+            return [work(session) for work in works]
+        except BaseException:
+            self._held.rollback()
+            raise
 
 
 def settle(works: Sequence[Work]) -> list[Outcome]:
