@@ -11,7 +11,7 @@ from app.db import reading
 
 
 def changes(state: Callable[[Session], object]) -> Response:
-    """An event ``changed`` now, as the page may be older than its stream, and whenever ``state`` has changed.
+    """An event ``changed`` whenever ``state`` has changed; a page fetches itself once its stream is open.
 
     Args:
         state: what the page shows, of which two can be compared. It raises a CrawldockError, as the page
@@ -19,8 +19,7 @@ def changes(state: Callable[[Session], object]) -> Response:
 
     """
     with reading() as session:
-        state(session)  # an error is still an error here
-    seen: object = None
+        seen = state(session)  # an error is still an error here
 
     def look() -> tuple[bytes, Then]:
         nonlocal seen
