@@ -7,13 +7,19 @@ import pytest
 from app import db
 from app.settings import settings
 from tests.platform import Platform
-from tests.run.spiders import EGG
+from tests.run.spiders import EARLY_EGG, EGG
 
 
 @pytest.fixture(scope="session")
 def project(platform: Platform) -> int:
     """A project with all spiders of this folder."""
     return platform.deploy(EGG)
+
+
+@pytest.fixture(scope="session")
+def early(platform: Platform) -> int:
+    """A project of the same spiders with code that Python itself runs at its start."""
+    return platform.deploy(EARLY_EGG)
 
 
 @pytest.fixture

@@ -82,6 +82,8 @@ SPIDER_MODULES = ["proj.spiders"]
 MARK = "project"
 if os.environ.get("AT_IMPORT") == "raise":
     raise ImportError("no import today")
+if os.environ.get("AT_IMPORT") == "exit":
+    os._exit(7)
 """
 
 # Imported by Python itself, before the entrypoint can open the pipe.
@@ -103,12 +105,12 @@ print("script", sys.argv, os.environ.get("MARK"), __name__)
 sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
 """
 
-EGG = egg(
-    {
-        "proj/__init__.py": "",
-        "proj/settings.py": SETTINGS,
-        "proj/spiders.py": HEAD + SPIDERS + MORE,
-        "sitecustomize.py": SITE,
-        "EGG-INFO/scripts/script.py": SCRIPT,
-    }
-)
+FILES = {
+    "proj/__init__.py": "",
+    "proj/settings.py": SETTINGS,
+    "proj/spiders.py": HEAD + SPIDERS + MORE,
+    "EGG-INFO/scripts/script.py": SCRIPT,
+}
+EGG = egg(FILES)
+# No process of this one can be forked: it would be too late for what is in it.
+EARLY_EGG = egg({**FILES, "sitecustomize.py": SITE})

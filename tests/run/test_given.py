@@ -72,6 +72,14 @@ def test_a_spider_has_a_home_session_and_signals_of_its_own(platform: Platform, 
     )
 
 
+def test_a_spider_is_forked_unless_that_is_turned_off(platform: Platform, project: int) -> None:
+    code = "print('started by', open(f'/proc/{os.getppid()}/cmdline').read().split(chr(0))[1])"
+    starters = [platform.log_of(platform.run(project, "code", code=code)["id"]) for _ in range(3)]
+    forked = ["template.py" in log for log in starters]
+    # A machine that is busy may take too long to make the template for the first of them.
+    assert forked[-1] if platform.env["CRAWLDOCK_WARM_START"] == "1" else not any(forked), starters
+
+
 def test_nothing_of_a_job_is_left(platform: Platform, project: int) -> None:
     key, item = echo(platform, project)
     assert Path(item["env"]["HOME"]).parent == platform.folder / "data" / "runs"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.platform import Platform
-from tests.run.spiders import EGG
+from tests.run.spiders import EARLY_EGG, EGG
 
 
 def run(platform: Platform, project: int, code: str, **params: Any) -> tuple[str, str]:
@@ -112,8 +112,8 @@ def test_an_unfinished_line_at_the_end(platform: Platform, project: int) -> None
     assert reason == "no_reason" and "[pipe] not JSON: {" in log
 
 
-def test_what_a_process_writes_to_its_real_output(platform: Platform, project: int) -> None:
-    key = platform.run_json(project, "early", environment={"AT_START": "1"})
+def test_what_a_process_writes_to_its_real_output(platform: Platform, early: int) -> None:
+    key = platform.run_json(early, "early", environment={"AT_START": "1"})
     assert ended(platform, key)[0] == "finished"
     found = entries(platform, key)
     assert found[0] in {("INFO", "started early"), ("ERROR", "Traceback, or so:\n  a line of it")}
@@ -134,8 +134,8 @@ def test_much_output_at_once_is_all_there(platform: Platform, project: int) -> N
     assert re.findall(r"line (\d+)$", log, re.MULTILINE) == [str(n) for n in range(20000)]
 
 
-def test_a_process_that_ends_before_it_opens_the_pipe(platform: Platform, project: int) -> None:
-    reason, log = ended(platform, platform.run_json(project, "three", environment={"AT_START": "exit"}))
+def test_a_process_that_ends_before_it_opens_the_pipe(platform: Platform, early: int) -> None:
+    reason, log = ended(platform, platform.run_json(early, "three", environment={"AT_START": "exit"}))
     assert reason == "failed"
     assert "started early" in log and "the spider's process exited with status 7" in log
 
@@ -155,6 +155,8 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     env = {f"CRAWLDOCK_{name}": value for name, value in limits.items()}
     with Platform(tmp_path_factory.mktemp("tight"), **env, CRAWLDOCK_JOB_SILENCE_SECONDS="11") as platform:
         platform.deploy(EGG, project_id=123, version="2")
+        platform.create_project(124)
+        platform.deploy(EARLY_EGG, project_id=124)
         yield platform
 
 
@@ -172,7 +174,7 @@ def test_more_units_are_more_memory(tight: Platform) -> None:
 
 
 def test_a_process_that_never_opens_the_pipe(tight: Platform) -> None:
-    reason, log = ended(tight, tight.run_json(123, "three", environment={"AT_START": "sleep"}))
+    reason, log = ended(tight, tight.run_json(124, "three", environment={"AT_START": "sleep"}))
     assert reason == "failed"
     assert "started early" in log
     assert log.count("the spider's process said nothing within 10 s: killed") == 1

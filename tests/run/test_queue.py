@@ -44,8 +44,8 @@ def test_priority_is_strict_over_projects_and_the_oldest_is_first(single: Platfo
     random.Random(7).shuffle(priorities)
     scheduled = []
     for n, priority in enumerate(priorities):
-        # They end as soon as Python has started: only their order matters.
-        params = {"n": str(n), "priority": str(priority), "environment": {"AT_START": "exit"}}
+        # They end before they crawl: only their order matters.
+        params = {"n": str(n), "priority": str(priority), "environment": {"AT_IMPORT": "exit"}}
         scheduled.append((-priority, n, single.run_json(123 + n % 2, "three", **params)))
     assert {single.job(key)["state"] for _, _, key in scheduled} == {"pending"}
     free(single, blocker)
@@ -54,7 +54,7 @@ def test_priority_is_strict_over_projects_and_the_oldest_is_first(single: Platfo
 
 def test_a_later_job_of_higher_priority_overtakes(single: Platform) -> None:
     blocker = busy(single)
-    quick = {"AT_START": "exit"}
+    quick = {"AT_IMPORT": "exit"}
     low = [single.run_json(123, "three", low=str(n), priority="1", environment=quick) for n in range(3)]
     high = single.run_json(124, "three", priority="3", environment=quick)
     free(single, blocker)
@@ -68,7 +68,7 @@ def test_the_slot_runs_the_next_job_after_each_kind_of_end(single: Platform) -> 
     keys = [
         deaf,
         single.schedule(123, "code", priority="3", **kill),
-        single.run_json(123, "three", priority="2", environment={"AT_START": "exit"}),
+        single.run_json(123, "three", priority="2", environment={"AT_IMPORT": "exit"}),
         single.schedule(124, "three", priority="1"),
     ]
     free(single, deaf)
@@ -91,7 +91,7 @@ def test_a_worker_that_drains_ends_what_it_runs_and_starts_nothing(single: Platf
     name = single.row(blocker)["worker"]
     assert single.crawldock("workers", "list").startswith(f"{name}\t1/1\ttakes jobs\t")
     single.crawldock("workers", "drain", name)
-    key = single.run_json(123, "three", after="drain", environment={"AT_START": "exit"})
+    key = single.run_json(123, "three", after="drain", environment={"AT_IMPORT": "exit"})
     free(single, blocker)
     single.wait(blocker)
     until(lambda: f"{name}\t0/1\tdrains" in single.crawldock("workers", "list"))
