@@ -156,8 +156,9 @@ def become(request: dict[str, Any], output: list[int], parent: int) -> None:
     time.tzset()
     sys.argv = [request["script"]]
     sys.orig_argv = [sys.executable, request["script"]]
-    # As the interpreter would have it: the script's folder, PYTHONPATH, then what is always there.
-    sys.path[:0] = [os.path.dirname(request["script"]), *request["path"]]  # noqa: PTH120 - as Python does
+    # As the interpreter would have it: the folder of the script, where it really is, then PYTHONPATH.
+    place = os.path.dirname(os.path.realpath(request["script"]))  # noqa: PTH120 - light is right here
+    sys.path[:0] = [place, *request["path"]]
     importlib.invalidate_caches()
     random.seed()
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:

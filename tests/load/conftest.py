@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import orjson
 import psutil
 import pytest
+from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
 from app.db import make_engine
@@ -63,6 +65,21 @@ class Api:
             session.commit()
         engine.dispose()
         return key
+
+    def copies(self, key: JobKey, count: int, spider_args: dict[str, str]) -> None:
+        """Copies of a finished job, beside those that are scheduled."""
+        changed = {"id": "NULL", "number": "1000000 + n", "spider_args": ":args"}
+        engine = make_engine(self._url)
+        columns = [column["name"] for column in inspect(engine).get_columns("job")]
+        copy = (
+            f"WITH RECURSIVE copies(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copies WHERE n < {count})"
+            f" INSERT INTO job SELECT {', '.join(changed.get(name, name) for name in columns)} FROM job, copies"
+            f" WHERE number = {key.job}"
+        )
+        with engine.connect().execution_options(writes=True) as connection:
+            connection.execute(text(copy), {"args": orjson.dumps(spider_args).decode()})
+            connection.commit()
+        engine.dispose()
 
     def memory(self) -> int:
         """Resident MB of the process."""

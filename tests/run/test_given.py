@@ -1,6 +1,7 @@
 """What a spider is given: arguments, settings, environment, tags, units; and what it is not."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,23 @@ def test_a_spider_is_forked_unless_that_is_turned_off(platform: Platform, projec
     forked = ["template.py" in log for log in starters]
     # A machine that is busy may take too long to make the template for the first of them.
     assert forked[-1] if platform.env["CRAWLDOCK_WARM_START"] == "1" else not any(forked), starters
+
+
+def test_a_forked_spider_finds_what_one_started_afresh_finds(platform: Platform, project: int) -> None:
+    shown = {}
+    for way, more in ("forked", {}), ("afresh", {"PYTHONNOTHING": "1"}):  # a variable that Python may read
+        key = platform.run_json(
+            project, "three", environment={"AT_IMPORT": "show", "TZ": "Asia/Tokyo", **more}
+        )
+        assert platform.wait(key)["close_reason"] == "finished", platform.log_of(key)
+        text = platform.log_of(key)
+        found = text.partition("shown: ")[2].partition("\n")[0].replace(key, "KEY")
+        shown[way] = json.loads(re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"/runs/[^/\"]*", "/runs/JOB", found)))
+    assert shown["afresh"]["environment"].pop("PYTHONNOTHING") == "1"
+    for secret in ("SHUB_JOBAUTH", "SHUB_JOB_DATA"):
+        assert all(each["environment"].pop(secret) for each in shown.values())
+    for name in shown["afresh"]:
+        assert shown["forked"][name] == shown["afresh"][name], name
 
 
 def test_nothing_of_a_job_is_left(platform: Platform, project: int) -> None:
