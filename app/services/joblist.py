@@ -272,11 +272,11 @@ def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], rem
     changed = 0
     connection = session.connection()
     connection.execute(_LOCK, {"these": chosen})
-    connection.execute(_TOUCH, {"these": chosen})
     if remove:
         changed += connection.execute(_REMOVE, {"these": chosen, "tags": remove}).rowcount
     for tag in dict.fromkeys(add):
         changed += connection.execute(_ADD, {"these": chosen, "tag": tag}).rowcount
+    connection.execute(_TOUCH, {"these": chosen})
     return changed > 0
 
 
