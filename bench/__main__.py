@@ -17,6 +17,7 @@ from bench.rows import (
     chunkstore,
     claims,
     collections,
+    commits,
     deep,
     idle,
     items,
@@ -50,6 +51,7 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "collections": collections.measure,
     "pages": pages.measure,
     "claims": claims.measure,
+    "commits": commits.measure,
     "idle": idle.measure,
     "up": up.measure,
 }
