@@ -62,14 +62,23 @@ LIMIT = 90 * 60  # seconds for everything
 def main() -> int:
     """Measure what the command line asks for; 1 when there is a row without figures."""
     options = _options()
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGALRM, _end)
+    ended: list[str] = []  # why no other row is begun
+
+    def end(number: int, _: object) -> None:
+        ended.append(f"ended by {signal.Signals(number).name}")
+        raise SystemExit(ended[0])
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGALRM, end)
     signal.alarm(LIMIT)
     rows: list[Row] = []
     failed: dict[str, str] = {}  # rows without figures, and why
     code = _code()
     with tempfile.TemporaryDirectory(prefix="crawldock-bench-", ignore_cleanup_errors=True) as place:
         for name in options.only:
+            if ended:
+                failed[name] = ended[0]
+                continue
             lab = Lab(Path(place) / name, options.quick, 1 if options.quick else options.rounds)
             lab.folder.mkdir()
             say(f"measuring {name}")
@@ -81,8 +90,9 @@ def main() -> int:
                 traceback.print_exc()
                 failed[name] = f"{type(error).__name__}, see above"
             except (SystemExit, KeyboardInterrupt) as error:  # and so are those that were measured
-                failed |= dict.fromkeys(options.only[options.only.index(name) :], str(error) or "interrupted")
-                break
+                ended.append(str(error) or "interrupted")
+                failed[name] = ended[0]
+        signal.alarm(0)
     print(table(rows))
     changed = _code() != code
     print(f"Code of app and worker: {code}{', CHANGED DURING THE RUN' if changed else ''}.")
@@ -153,10 +163,6 @@ def _names(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(ROWS)}")
     return names
-
-
-def _end(number: int, frame: object) -> None:
-    raise SystemExit(f"ended by {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":
