@@ -31,6 +31,7 @@ format: $(VENV)/.installed  ## put the code into its usual form
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
+# What the peers of reading come from: Debian's packages zstd and nginx-light. A row without them fails, by name.
 bench: $(VENV)/.installed  ## figures, each beside its peer's
 	$(VENV)/bin/python -m bench
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.lab import Lab, Row
+from bench.lab import MARK, Absent, Lab, Row
 from bench.process import say
 from bench.rows import (
     chunkstore,
     claims,
     collections,
+    commits,
     deep,
     idle,
     items,
@@ -41,7 +42,8 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "listing": listing.measure,
     "listing-postgres": partial(listing.measure, kind="PostgreSQL"),
     "writes": writes.measure,
-    "reads": reads.measure,
+    "reads": reads.beside_zstd,
+    "reads-nginx": reads.beside_nginx,
     "deep": deep.measure,
     "chunkstore": chunkstore.measure,
     "storage": storage.measure,
@@ -49,42 +51,59 @@ ROWS: dict[str, Callable[[Lab], list[Row]]] = {
     "collections": collections.measure,
     "pages": pages.measure,
     "claims": claims.measure,
+    "commits": commits.measure,
     "idle": idle.measure,
     "up": up.measure,
 }
-HEADINGS = ("what", "unit", "better", "Crawldock", "peer", "ratio", "the peer is")
+HEADINGS = ("what", "unit", "better", "Crawldock", "peer or mark", "ratio", "that is")
 LIMIT = 90 * 60  # seconds for everything
 
 
 def main() -> int:
-    """Measure what the command line asks for; 1 when a row failed."""
+    """Measure what the command line asks for; 1 when there is a row without figures."""
     options = _options()
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGALRM, _end)
+    ended: list[str] = []  # why no other row is begun
+
+    def end(number: int, _: object) -> None:
+        ended.append(f"ended by {signal.Signals(number).name}")
+        raise SystemExit(ended[0])
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGALRM, end)
     signal.alarm(LIMIT)
     rows: list[Row] = []
-    failed = []
+    failed: dict[str, str] = {}  # rows without figures, and why
     code = _code()
     with tempfile.TemporaryDirectory(prefix="crawldock-bench-", ignore_cleanup_errors=True) as place:
         for name in options.only:
+            if ended:
+                failed[name] = ended[0]
+                continue
             lab = Lab(Path(place) / name, options.quick, 1 if options.quick else options.rounds)
             lab.folder.mkdir()
             say(f"measuring {name}")
             try:
                 rows += ROWS[name](lab)
-            except Exception:  # the other rows are still worth having
+            except Absent as error:
+                failed[name] = str(error)
+            except Exception as error:  # the other rows are still worth having
                 traceback.print_exc()
-                failed.append(name)
+                failed[name] = f"{type(error).__name__}, see above"
+            except (SystemExit, KeyboardInterrupt) as error:  # and so are those that were measured
+                ended.append(str(error) or "interrupted")
+                failed[name] = ended[0]
+        signal.alarm(0)
     print(table(rows))
     changed = _code() != code
     print(f"Code of app and worker: {code}{', CHANGED DURING THE RUN' if changed else ''}.")
     if failed:
-        say(f"no figures for {', '.join(failed)}: see above")
+        reasons = "".join(f"\n- {name}: {reason}" for name, reason in failed.items())
+        print(f"NOT MEASURED, {len(failed)} of {len(options.only)} rows:{reasons}")
     return 1 if failed else 0
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows under one heading, with a line that says where they come from."""
+    """The rows under one heading, with lines that say where they come from and what a mark is."""
     lines = [HEADINGS]
     for row in rows:
         figures = (_figure(row.ours), _figure(row.peer), f"{row.ratio:.2f}")
@@ -99,6 +118,8 @@ def table(rows: Sequence[Row]) -> str:
         for line in lines
     ]
     text.insert(1, "  ".join("-" * width for width in widths))
+    if any(row.peer_name == MARK for row in rows):
+        text.append(f"\n{MARK}: a limit that we set ourselves; nothing was measured beside ours.")
     busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     version = ".".join(map(str, sys.version_info[:3]))
     text.append(
@@ -142,10 +163,6 @@ def _names(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(ROWS)}")
     return names
-
-
-def _end(number: int, frame: object) -> None:
-    raise SystemExit(f"bench: ended by {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
 from threading import BrokenBarrierError
-from typing import Any, Protocol
-
-from sqlalchemy import create_engine
+from typing import Any
 
 from app import broker, db
-from app.services import jobs, reconciler, workers
+from app.services import reconciler
 from app.settings import settings
+from bench.work import PER_MACHINE, Ours, Plain, Work
 
-PER_MACHINE = 16  # slots of one worker
 SEEN_SECONDS, SWEEP_SECONDS = 4.0, 2.0
 WARM = 5
 # So late a lease is renewed between turns. A runner does it every two seconds; here the thousand share the
@@ -39,6 +37,7 @@ class Crowd:
     beating: float = 0.0  # seconds of heartbeats alone, after that
     plain: bool = False  # the peer's table, not ours
     sweeps: bool = True  # a scheduler works beside
+    storing: float = 0.0  # seconds of records alone, after the heartbeats
 
 
 @dataclass
@@ -60,119 +59,9 @@ class Told:
     took: dict[str, list[float]] = field(default_factory=dict)  # ms of each step while turns were taken
     turned: float = 0.0  # claims per second
     beaten: float = 0.0  # heartbeats per second, alone
+    stored: float = 0.0  # commits of records per second, alone
     cpu: float = 0.0  # seconds of processor time of this side while turns were taken
     wakes: int = 0  # messages that the broker would have had
-
-
-class Work(Protocol):
-    """What a slot does to the database."""
-
-    def claim(self, worker: str, /) -> Any:  # noqa: D102
-        ...
-
-    def beat(self, job: Any) -> bool:  # noqa: D102
-        ...
-
-    def finish(self, job: Any) -> bool:  # noqa: D102
-        ...
-
-    def pass_on(self, freed: bool, /) -> None:  # noqa: D102
-        ...
-
-    def seen(self, worker: str, /) -> None:  # noqa: D102
-        ...
-
-
-class Ours:
-    """The platform's services, each in a transaction as the runner has it."""
-
-    def claim(self, worker: str) -> Any:
-        """Claim the best job."""
-        with db.transaction() as session:
-            return jobs.claim(session, worker, "task")
-
-    def beat(self, job: Any) -> bool:
-        """Renew the lease."""
-        with db.transaction() as session:
-            return jobs.heartbeat(session, job.id, job.token).mine
-
-    def finish(self, job: Any) -> bool:
-        """Say the last word."""
-        with db.transaction() as session:
-            return jobs.finish(session, job.id, job.token, "finished")
-
-    def pass_on(self, freed: bool) -> None:
-        """Wake the next free slot."""
-        with db.reading() as session:
-            for priority in (workers.next_up if freed else workers.wanted)(session, 1):
-                broker.wake(priority)
-
-    def seen(self, worker: str) -> None:
-        """Note that the worker is alive."""
-        with db.transaction() as session:
-            workers.seen(session, worker, workers.WORKER, PER_MACHINE)
-
-
-class Plain:
-    """The least that a queue in PostgreSQL does, with as many commits."""
-
-    TABLE = """
-        CREATE TABLE plain (
-            id bigserial PRIMARY KEY, priority int NOT NULL, state text NOT NULL, token text, lease bigint,
-            payload text NOT NULL
-        );
-        CREATE INDEX plain_queue ON plain (priority DESC, id) WHERE state = 'pending';
-    """
-    CLAIM = """
-        UPDATE plain SET state = 'running', token = %s, lease = %s WHERE id = (
-            SELECT id FROM plain WHERE state = 'pending' ORDER BY priority DESC, id LIMIT 1
-            FOR UPDATE SKIP LOCKED
-        ) RETURNING id, priority, token, payload
-    """
-    BEAT = "UPDATE plain SET lease = %s WHERE id = %s AND token = %s AND state = 'running'"
-    FINISH = "UPDATE plain SET state = 'finished', token = NULL WHERE id = %s AND token = %s"
-
-    def __init__(self, url: str) -> None:
-        engine = create_engine(url)
-        self._connection = engine.raw_connection()
-        self._cursor = self._connection.cursor()
-
-    def _execute(self, statement: str, *values: Any) -> Any:
-        self._cursor.execute(statement, values)
-        row = self._cursor.fetchone() if self._cursor.description else None
-        self._connection.commit()
-        return row if row is not None else self._cursor.rowcount == 1
-
-    def claim(self, _: str) -> Any:
-        """Claim the best row."""
-        row = self._execute(self.CLAIM, jobs.new_token(), time.time_ns())
-        return Row(*row) if row else None
-
-    def beat(self, job: Any) -> bool:
-        """Renew the lease."""
-        done: bool = self._execute(self.BEAT, time.time_ns(), job.id, job.token)
-        return done
-
-    def finish(self, job: Any) -> bool:
-        """Say the last word."""
-        done: bool = self._execute(self.FINISH, job.id, job.token)
-        return done
-
-    def pass_on(self, _: bool) -> None:
-        """Nobody is woken."""
-
-    def seen(self, _: str) -> None:
-        """Nobody is noted."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the plain table that is ours."""
-
-    id: int
-    priority: int
-    token: str
-    payload: str
 
 
 class Hand:
@@ -184,6 +73,7 @@ class Hand:
         self._machines = [f"w{place}@{name}" for place in range(-(-slots // PER_MACHINE))]
         self._places: Iterator[int] = cycle(range(slots))
         self._beaten = [0.0] * slots  # when
+        self._stored = [0] * slots  # records of each kind that its job has
         self._seen = float("-inf")
         self.claims: list[Claim] = []
         self.finished: list[int] = []
@@ -211,6 +101,14 @@ class Hand:
             done += self._beat(next(self._places))
         return done
 
+    def stores(self, until: float) -> int:
+        """Records alone until that time; returns how many commits of them."""
+        done = 0
+        while time.monotonic() < until:
+            done += self._store(next(self._places))
+            self._renew()
+        return done
+
     def leave(self) -> None:
         """Every job ends; no other begins."""
         for place in range(len(self._slots)):
@@ -232,7 +130,7 @@ class Hand:
     def _begin(self, place: int) -> bool:
         began = time.monotonic()
         job = self._step("claim", self._work.claim, self._machines[place // PER_MACHINE])
-        self._slots[place], self._beaten[place] = job, began
+        self._slots[place], self._beaten[place], self._stored[place] = job, began, 0
         if job is not None:
             self.claims.append(Claim(job.id, job.priority, began, time.monotonic()))
         return job is not None
@@ -249,6 +147,15 @@ class Hand:
         self._beaten[place] = time.monotonic()
         if not self._step("heartbeat", self._work.beat, job):
             raise RuntimeError(f"job row {job.id} was lost")
+        return True
+
+    def _store(self, place: int) -> bool:
+        job = self._slots[place]
+        if job is None:
+            return False
+        if not self._step("records", self._work.store, job, self._stored[place]):
+            raise RuntimeError(f"job row {job.id} was lost")
+        self._stored[place] += 1
         return True
 
     def _end(self, place: int) -> bool:
@@ -311,15 +218,18 @@ def _take_part(crowd: Crowd, number: int) -> Told:
             _meet.wait(PATIENCE)
             return list(pool.map(what, hands))
 
+        def rate(what: Callable[[Hand, float], int], seconds: float) -> float:
+            _meet.wait(PATIENCE)
+            began = time.monotonic()
+            counts = list(pool.map(lambda hand: what(hand, began + seconds), hands))
+            return sum(counts) / (time.monotonic() - began)
+
         all_do(Hand.fill)
-        _meet.wait(PATIENCE)
-        began, before = time.monotonic(), _cpu()
-        counts = list(pool.map(lambda hand: hand.turns(began + crowd.seconds), hands))
-        told.turned, told.cpu = sum(counts) / (time.monotonic() - began), _cpu() - before
-        _meet.wait(PATIENCE)
-        began = time.monotonic()
-        counts = list(pool.map(lambda hand: hand.beats(began + crowd.beating), hands))
-        told.beaten = sum(counts) / (time.monotonic() - began)
+        before = _cpu()
+        told.turned = rate(Hand.turns, crowd.seconds)
+        told.cpu = _cpu() - before
+        told.beaten = rate(Hand.beats, crowd.beating)
+        told.stored = rate(Hand.stores, crowd.storing)
         all_do(Hand.leave)
     for hand in hands:
         _add(told, Told(hand.claims, hand.finished, hand.took))
@@ -348,7 +258,7 @@ def _add(to: Told, told: Told) -> None:
     to.finished += told.finished
     for name, figures in told.took.items():
         to.took.setdefault(name, []).extend(figures)
-    for name in ("turned", "beaten", "cpu", "wakes"):
+    for name in ("turned", "beaten", "stored", "cpu", "wakes"):
         setattr(to, name, getattr(to, name) + getattr(told, name))
 
 
@@ -356,7 +266,7 @@ def let_work(crowd: Crowd, look: Callable[[], Any] = lambda: None) -> tuple[Told
     """Let the crowd work. Whatever one of them stumbles over is raised here, a deadlock too.
 
     Args:
-        look: called when turns begin, when they end, and when heartbeats alone have ended.
+        look: called when turns begin, when they end, when heartbeats alone have ended, and records alone.
 
     Returns: what all of them did, and what ``look`` saw.
 
@@ -372,7 +282,7 @@ def let_work(crowd: Crowd, look: Callable[[], Any] = lambda: None) -> tuple[Told
         sweeper = [aside.submit(_sweep)] if crowd.sweeps else []
         try:
             meet.wait(PATIENCE)
-            for _ in range(3):
+            for _ in range(4):
                 meet.wait(PATIENCE)
                 seen.append(look())
         except BrokenBarrierError:

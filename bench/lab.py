@@ -8,10 +8,16 @@ from typing import Literal
 
 from bench.process import say
 
+MARK = "the mark"  # in the peer's place: a limit that we set ourselves, nothing that was measured
+
+
+class Absent(Exception):
+    """A program that a row needs is not on this machine; the message says where it comes from."""
+
 
 @dataclass
 class Row:
-    """One line of the table: our figure beside the peer's."""
+    """One line of the table: our figure beside the peer's, or beside a mark."""
 
     what: str
     unit: str

@@ -7,6 +7,7 @@ from bench.crowd import Crowd, Told
 from bench.lab import Lab, Row, median
 from bench.postgres import Server, server
 from bench.process import say
+from bench.work import Plain
 
 PROCESSES, THREADS = 4, 5  # 20 connections that are never idle: as many as 1,000 slots use at a time
 EMPTY, PLAIN = "itself, no history", "plain SKIP LOCKED table"
@@ -26,6 +27,7 @@ class Side:
     told: list[Told] = field(default_factory=list)
     wal: list[float] = field(default_factory=list)  # bytes of the server's log for each heartbeat
     cpu: list[tuple[float, float]] = field(default_factory=list)  # ms for each job: this side's, the server's
+    job_wal: list[float] = field(default_factory=list)  # bytes of the log for each job with one heartbeat
 
     def median(self, figure: str) -> float:
         """The middle one of a figure of ``Told``."""
@@ -75,7 +77,7 @@ def _sides(postgres: Server, waiting: int, finished: int) -> list[Side]:
         url = postgres.create(database)
         if plain:
             filling = _PLAIN_JOBS.format(waiting=waiting)
-            postgres.execute(crowd.Plain.TABLE, filling, "VACUUM ANALYZE", "CHECKPOINT", name=database)
+            postgres.execute(Plain.TABLE, filling, "VACUUM ANALYZE", "CHECKPOINT", name=database)
         else:
             took = history.fill(postgres, database, waiting, before)
             say(f"{waiting:,} jobs wait, {before:,} have finished: {took:.0f} s")
@@ -97,6 +99,7 @@ def _round(lab: Lab, postgres: Server, side: Side, slots: int) -> float:
     if faults or seen[2].deadlocks:
         raise RuntimeError(f"{side.name}: {faults}, {seen[2].deadlocks} deadlocks")
     claims = told.turned * seconds
+    side.job_wal.append((seen[1].wal - seen[0].wal) / claims)
     side.cpu.append((told.cpu / claims * 1000, (seen[1].cpu - seen[0].cpu) / claims * 1000))
     return told.turned
 
@@ -104,6 +107,7 @@ def _round(lab: Lab, postgres: Server, side: Side, slots: int) -> float:
 def _explain(side: Side) -> None:
     ours, theirs = (median(figures) for figures in zip(*side.cpu, strict=True))
     say(f"{side.name}: processor time of a job: {ours:.2f} ms here, {theirs:.2f} ms in the server")
+    say(f"{side.name}: a job in the log: {median(side.job_wal):,.0f} bytes")
     for step in side.told[0].took:
         middle, late = side.milliseconds(step, 0.5), side.milliseconds(step, 0.99)
         say(f"{side.name}: {step}: {middle:.2f} ms, p99 {late:.2f} ms")

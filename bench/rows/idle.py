@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import psutil
 
 from bench.crawldock import Crawldock, platform
-from bench.lab import Lab, Row, median
+from bench.lab import MARK, Lab, Row, median
 from bench.peer import scrapyd
 from bench.process import wait_until
 
 FEW, MANY = 2, 6  # slots
 SETTLE_SECONDS = 3.0
-MARK = "the mark"
 
 
 @dataclass

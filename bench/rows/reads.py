@@ -5,9 +5,9 @@ from pathlib import Path
 
 from bench import typical, zstd
 from bench.crawldock import Crawldock, api_alone, platform
-from bench.lab import Lab, Row, rates
+from bench.lab import Absent, Lab, Row, rates
 from bench.nginx import missing, nginx
-from bench.process import curl, run, say
+from bench.process import curl, run
 
 BATCH = 20_000
 WAYS = {
@@ -20,16 +20,10 @@ WAYS = {
 }
 
 
-def measure(lab: Lab) -> list[Row]:
-    """Whole processes."""
-    return [*_beside_zstd(lab), *_beside_nginx(lab)]
-
-
-def _beside_zstd(lab: Lab) -> list[Row]:
+def beside_zstd(lab: Lab) -> list[Row]:
     """JSON lines to curl over loopback; there, and through a pipe, ``zstd -dc`` gives it the same chunks."""
     if zstd.missing():
-        say("reads needs zstd on PATH: its rows are left out")
-        return []
+        raise Absent("zstd is not on PATH (Debian: zstd)")
     count = lab.of(200_000, 5_000)
     folder = lab.place("reads")
     with platform(folder):
@@ -61,11 +55,10 @@ def _beside_zstd(lab: Lab) -> list[Row]:
     return rows
 
 
-def _beside_nginx(lab: Lab) -> list[Row]:
+def beside_nginx(lab: Lab) -> list[Row]:
     """Beside nginx, which serves the same JSON lines from a file to curl."""
     if missing():
-        say("reads needs nginx on PATH (Debian: nginx-light): its rows are left out")
-        return []
+        raise Absent("nginx is not on PATH (Debian: nginx-light)")
     count = lab.of(200_000, 5_000)
     folder = lab.place("reads")
     with platform(folder):
