@@ -1,6 +1,6 @@
 """Collections: records of a project under keys (contract 6.20)."""
 
-from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field
 
 from app.models.base import Table
@@ -12,9 +12,15 @@ class Collection(Table, table=True):
     __tablename__ = "collection"
     __table_args__ = (
         UniqueConstraint("project_id", "type", "name"),
+        # What tidying looks for: the deleted ones, and those whose records expire.
+        Index(
+            "ix_collection_deleted", "id",
+            sqlite_where=text("name IS NULL"), postgresql_where=text("name IS NULL"),
+        ),
+        Index(None, "type"),
         # No id is given twice: a slow reader of a deleted collection must not see another one's records.
         {"sqlite_autoincrement": True},
-    )
+    )  # fmt: skip
 
     id: int | None = Field(default=None, primary_key=True)
     project_id: int = Field(foreign_key="project.id", ondelete="CASCADE")

@@ -1,6 +1,6 @@
 """The frontier: slots with the fingerprints they have seen and batches of requests (contract 6.21)."""
 
-from sqlalchemy import BigInteger, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint, text
 from sqlmodel import Field
 
 from app.models.base import BigKey, Table
@@ -12,9 +12,13 @@ class FrontierSlot(Table, table=True):
     __tablename__ = "frontier_slot"
     __table_args__ = (
         UniqueConstraint("project_id", "frontier", "slot"),
+        Index(
+            "ix_frontier_slot_deleted", "id",
+            sqlite_where=text("slot IS NULL"), postgresql_where=text("slot IS NULL"),
+        ),
         # No id is given twice: a slow reader of a deleted slot must not see another one's requests.
         {"sqlite_autoincrement": True},
-    )
+    )  # fmt: skip
 
     id: int | None = Field(default=None, primary_key=True)
     project_id: int = Field(foreign_key="project.id", ondelete="CASCADE")

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Text
+from sqlalchemy import BigInteger, Index, LargeBinary, Text, text
 from sqlmodel import Field
 
 from app.models.base import Json, Table
@@ -26,7 +26,18 @@ class Version(Table, table=True):
     """
 
     __tablename__ = "version"
-    __table_args__ = (Index(None, "project_id", "id"),)
+    __table_args__ = (
+        Index(None, "project_id", "id"),
+        # For the reconciler, which asks every few seconds; by nothing that a builder's sign of life changes.
+        Index(
+            "ix_version_pending", "id",
+            sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
+        ),
+        Index(
+            "ix_version_building", "id",
+            sqlite_where=text("state = 'building'"), postgresql_where=text("state = 'building'"),
+        ),
+    )  # fmt: skip
 
     id: int | None = Field(default=None, primary_key=True)
     project_id: int = Field(foreign_key="project.id")
@@ -47,6 +58,7 @@ class VersionFile(Table, table=True):
     """An egg of a version: the project's own is named ``__main__`` (contract 4.6), others as sent."""
 
     __tablename__ = "version_file"
+    __table_args__ = (Index(None, "sha256"),)
 
     version_id: int = Field(primary_key=True, foreign_key="version.id", ondelete="CASCADE")
     name: str = Field(primary_key=True, max_length=255)
@@ -58,6 +70,7 @@ class ProjectEgg(Table, table=True):
     """A dependency egg that all versions of the project find on their path (contract 4.6)."""
 
     __tablename__ = "project_egg"
+    __table_args__ = (Index(None, "sha256"),)
 
     project_id: int = Field(primary_key=True, foreign_key="project.id", ondelete="CASCADE")
     name: str = Field(primary_key=True, max_length=255)

@@ -299,11 +299,13 @@ def scan(
 
 
 def _condition(source: Source, wanted: Range, span: Span, low: bytes) -> Any:
-    where = [source.records, _RECORD.key >= low]
-    if span.high is not None:
-        where.append(_RECORD.key < span.high)
-    if span.keys:
-        where.append(_RECORD.key.in_(span.keys))
+    where = [source.records]
+    if span.keys:  # and nothing else of the key: SQLite would read all that is between the first and the last
+        where.append(_RECORD.key.in_([key for key in span.keys if key >= low]))
+    else:
+        where.append(_RECORD.key >= low)
+        if span.high is not None:
+            where.append(_RECORD.key < span.high)
     if wanted.since is not None:
         where.append(_RECORD.time >= wanted.since)
     if wanted.before is not None:
@@ -385,6 +387,7 @@ def _expire_some(session: Session, limit: int) -> bool:
     found = session.scalar(cached.with_for_update(skip_locked=True))
     if found is None:
         return False
-    keys = select(_RECORD.key).where(_RECORD.collection_id == found, old).limit(limit)
-    session.execute(delete(_RECORDS).where(_RECORD.collection_id == found, _RECORD.key.in_(keys)))
+    mine = _RECORD.collection_id == found
+    keys = session.scalars(select(_RECORD.key).where(mine, old).order_by(_RECORD.time).limit(limit)).all()
+    session.execute(delete(_RECORDS).where(mine, _RECORD.key.in_(keys)))
     return True

@@ -199,9 +199,9 @@ def _set(session: Session, delivery_id: int, attempt: int, state: DeliveryState,
 
 def purge_some(session: Session) -> bool:
     """Forget a part of what was sent long ago; True: there may be more."""
-    oldest = select(col(Delivery.id)).order_by(col(Delivery.id)).limit(BATCH).subquery()
+    oldest = session.scalars(select(col(Delivery.id)).order_by(col(Delivery.id)).limit(BATCH)).all()
     gone = delete(Delivery).where(
-        col(Delivery.id).in_(select(oldest.c.id)),
+        col(Delivery.id).in_(oldest),
         col(Delivery.created_time) < now_ms() - KEEP_MS,
         col(Delivery.state) != DeliveryState.PENDING,
     )

@@ -124,16 +124,14 @@ def section(session: Session, wanted: Wanted, state: JobState, after: str = "", 
     beyond = [_beyond(state, after)] if after else []
     if wanted.outcome and state != JobState.FINISHED:
         return Section(state, NONE)  # they have none yet
-    plain, loose = _conditions(session, wanted, state, walk=True)
+    walk = _walks(session, wanted, state)
+    plain, loose = _conditions(session, wanted, state, walk=walk)
     if loose:
-        found, last = _window(session, state, [*plain, *beyond], loose)
+        found, last = _window(session, state, [*plain, *beyond], loose, walk=walk)
         total = Count(len(found), last is None and not after)
     else:
         total, last = count(session, wanted, state), None
-        # A project's own waiting jobs are sorted while they are few; else the queue is walked in its order.
-        if state == JobState.PENDING and total.exact and not wanted.narrows:
-            plain, _ = _conditions(session, wanted, state)
-        found = session.execute(_in_order([*plain, *beyond], state, limit + 1)).all()
+        found = session.execute(_in_order([*plain, *beyond], state, limit + 1, walk=walk)).all()
     more, looked = "", 0
     if len(found) > limit:
         more = _place(found[limit - 1])
@@ -146,12 +144,12 @@ def count(session: Session, wanted: Wanted, state: JobState) -> Count:
     """How many jobs in a state the filter selects."""
     if wanted.outcome and state != JobState.FINISHED:
         return NONE
-    plain, loose = _conditions(session, wanted, state, walk=True)
+    plain, loose = _conditions(session, wanted, state)  # counting needs no order
     if loose:
-        found, last = _window(session, state, plain, loose)
+        walk = _walks(session, wanted, state)
+        plain, _ = _conditions(session, wanted, state, walk=walk)
+        found, last = _window(session, state, plain, loose, walk=walk)
         return Count(len(found), last is None)
-    if state == JobState.PENDING:  # counting needs no order
-        plain, _ = _conditions(session, wanted, state)
     some = select(literal(1)).select_from(Job).where(*plain).limit(COUNTED + 1)
     number = session.scalar(select(func.count()).select_from(some.subquery())) or 0
     return Count(min(number, COUNTED), number <= COUNTED)
@@ -163,16 +161,21 @@ def keys(session: Session, wanted: Wanted, states: Sequence[JobState], most: int
     for state in states:
         if wanted.outcome and state != JobState.FINISHED:
             continue
-        plain, loose = _conditions(session, wanted, state, walk=True)
+        walk = _walks(session, wanted, state)
+        plain, loose = _conditions(session, wanted, state, walk=walk)
         if loose:
-            chosen, _ = _window(session, state, plain, loose)
+            chosen, _ = _window(session, state, plain, loose, walk=walk)
         else:
-            chosen = session.execute(_in_order(plain, state, most)).all()
+            chosen = session.execute(_in_order(plain, state, most, walk=walk)).all()
         found += [each.id for each in chosen]
     return [row.key for row in _rows(session, found[:most])]
 
 
 # Which jobs
+
+
+def _walks(session: Session, wanted: Wanted, state: JobState) -> bool:
+    return state == JobState.PENDING and joblist.many_wait(session, wanted.project, COUNTED)
 
 
 def _conditions(
@@ -181,7 +184,7 @@ def _conditions(
     """What an index answers, and what has to be looked at row by row.
 
     Args:
-        walk: of waiting jobs: along the queue, whatever the project.
+        walk: of waiting jobs: along the queue, whatever the project, since it has too many to be sorted.
 
     """
     plain: list[Any] = [col(Job.state) == state]
@@ -189,7 +192,6 @@ def _conditions(
     tagged = {tag: select(col(JobTag.job_id)).where(col(JobTag.tag) == tag) for tag in wanted.tags}
     rare = [tag for tag, found in tagged.items() if not joblist.more_than(session, found, joblist.RARE)]
     # Adding nought keeps SQLite, which has no statistics, from an index that is not the best way.
-    walk &= state == JobState.PENDING
     if wanted.spider:  # whose number says which project it is of
         named = select(col(Spider.id)).where(
             col(Spider.project_id) == wanted.project, col(Spider.name) == wanted.spider
@@ -218,20 +220,23 @@ def _order_columns(state: JobState) -> tuple[Any, Any]:
     return (col(Job.priority) if state == JobState.PENDING else col(Job.state_time)), col(Job.id)
 
 
-def _order(state: JobState) -> tuple[Any, Any]:
+def _order(state: JobState, walk: bool) -> tuple[Any, Any]:
     first, job_id = _order_columns(state)
-    return first.desc(), job_id.asc() if state == JobState.PENDING else job_id.desc()
+    if state != JobState.PENDING:
+        return first.desc(), job_id.desc()
+    # With nought added, neither database passes over all that waits before.
+    return (first if walk else first + 0).desc(), job_id.asc()
 
 
-def _in_order(conditions: Sequence[Any], state: JobState, limit: int) -> Select[Any]:
+def _in_order(conditions: Sequence[Any], state: JobState, limit: int, *, walk: bool) -> Select[Any]:
     """Ids and places of jobs."""
     first, job_id = _order_columns(state)
     found = select(job_id.label("id"), first.label("first")).where(*conditions)
-    return found.order_by(*_order(state)).limit(limit)
+    return found.order_by(*_order(state, walk)).limit(limit)
 
 
 def _window(
-    session: Session, state: JobState, plain: Sequence[Any], loose: Sequence[Any]
+    session: Session, state: JobState, plain: Sequence[Any], loose: Sequence[Any], *, walk: bool
 ) -> tuple[Sequence[AnyRow], AnyRow | None]:
     """Look at the next ``LOOK`` jobs row by row.
 
@@ -239,10 +244,10 @@ def _window(
     when there are no more.
     """
     first, job_id = _order_columns(state)
-    near = _in_order(plain, state, LOOK).subquery()
+    near = _in_order(plain, state, LOOK, walk=walk).subquery()
     found = select(job_id.label("id"), first.label("first")).join(near, near.c.id == job_id)
-    chosen = session.execute(found.where(*loose).order_by(*_order(state))).all()
-    last = session.execute(_in_order(plain, state, 2).offset(LOOK - 1)).all()
+    chosen = session.execute(found.where(*loose).order_by(*_order(state, walk))).all()
+    last = session.execute(_in_order(plain, state, 2, walk=walk).offset(LOOK - 1)).all()
     return chosen, last[0] if len(last) == 2 else None
 
 

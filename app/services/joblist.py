@@ -162,6 +162,12 @@ def more_than(session: Session, rows: Any, limit: int) -> bool:
     return session.scalar(rows.offset(limit).limit(1)) is not None
 
 
+def many_wait(session: Session, project: int, limit: int) -> bool:
+    """Has a project more waiting jobs than that? Fewer are sorted; else the queue is walked in its order."""
+    mine = (col(Job.project_id) == project) & (col(Job.state) == JobState.PENDING)
+    return more_than(session, select(col(Job.id)).where(mine), limit)
+
+
 def count(session: Session, wanted: Filter) -> int:
     """How many jobs the filter selects."""
     return session.scalar(select(func.count()).select_from(Job).where(_where(session, wanted))) or 0

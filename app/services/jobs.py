@@ -189,13 +189,18 @@ def claim(session: Session, worker: str, task_id: str) -> Claimed | None:
     return job
 
 
-def best_pending(*conditions: Any) -> Any:
-    """A scalar subquery: the id of the pending job to start next, the highest priority, then the oldest."""
+def best_pending(*conditions: Any, few: bool = False) -> Any:
+    """A scalar subquery: the id of the pending job to start next, the highest priority, then the oldest.
+
+    Args:
+        few: fulfil the conditions; they are sorted, and others that wait are not passed over.
+
+    """
     return (
         select(col(Job.id))
         .join(Spider, col(Spider.id) == col(Job.spider_id))
         .where(col(Job.state) == JobState.PENDING, *conditions)
-        .order_by(col(Job.priority).desc(), col(Job.id))
+        .order_by((col(Job.priority) + 0 if few else col(Job.priority)).desc(), col(Job.id))
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
         .scalar_subquery()

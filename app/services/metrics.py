@@ -50,7 +50,7 @@ def queue(session: Session) -> dict[int, int]:
 
 def running(session: Session) -> int:
     """Running jobs, at most MOST."""
-    return _count(session, col(Job.state) == JobState.RUNNING, by=Job.lease_time)
+    return _count(session, col(Job.state) == JobState.RUNNING, by=Job.id)
 
 
 def finished(session: Session) -> list[tuple[str, int, int]]:

@@ -20,12 +20,13 @@ from app.db import AnyRow, execute, now_ms
 from app.errors import BadParameter
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Project, Spider
-from app.services import activity, jobmeta, jobs, projects
+from app.services import activity, joblist, jobmeta, jobs, projects
 from app.services.activity import ENTERED
 from app.services.transitions import SPIDER_NUMBER, entered, hold, key_of, move, new_token, revoke
 
 ORDER = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED, JobState.DELETED)  # no job goes back
 MOST_SPIDERS = 500  # of one push: each costs some statements, while all writers wait
+SORTED = 1000  # waiting jobs of a project; of more, the first one is looked for along the queue
 ANNOUNCED = 100  # jobs of one push that workers are told of at once; the reconciler tells of the others
 STARTED = {"_shub_worker": "kumo"}  # what the service's own records have (contract 7.3)
 
@@ -166,13 +167,13 @@ def start(session: Session, project_id: int, fields: dict[str, Any], by: str) ->
 
     """
     token = new_token()
+    few = not joblist.many_wait(session, project_id, SORTED)
+    # Adding nought keeps SQLite from sorting them, however many they are.
+    mine = (col(Job.project_id) if few else col(Job.project_id) + 0) == project_id
     row = execute(
         session,
         update(Job)
-        .where(
-            col(Job.id) == jobs.best_pending(col(Job.project_id) == project_id),
-            col(Job.state) == JobState.PENDING,
-        )
+        .where(col(Job.id) == jobs.best_pending(mine, few=few), col(Job.state) == JobState.PENDING)
         .values(token=token, **entered(JobState.RUNNING, by))
         .returning(col(Job.id), col(Job.project_id), col(Job.number), SPIDER_NUMBER.label("spider_number")),
     ).one_or_none()

@@ -10,9 +10,10 @@ import pytest
 from app import db
 from app.keys import JobKey
 from app.models import JobState
-from app.services import activity, jobmeta, jobs, queue
+from app.services import activity, jobboard, jobmeta, jobs, queue
+from app.services.jobboard import Wanted
 from app.services.queue import Change, Made, Pushed
-from tests.factories import at_once, claim, finish, make_job, row, running_job, states
+from tests.factories import at_once, claim, finish, make_job, make_project, row, running_job, states
 
 pytestmark = pytest.mark.usefixtures("database", "sent")
 THREADS = 8
@@ -62,6 +63,37 @@ def test_each_job_is_started_exactly_once_outside_or_by_a_worker() -> None:
     assert Counter(key for key, _ in owned) == Counter(map(str, made))
     assert all(row(JobKey.parse(key)).token == token for key, token in owned)
     assert set(map(tuple, events().values())) == {("scheduled", "started")}
+
+
+@pytest.mark.parametrize("few", [10, 2], ids=["sorted", "along the queue"])
+def test_a_project_s_jobs_are_started_in_the_order_of_the_queue(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "SORTED", few)
+    make_project(2)
+    made = []
+    for priority in (1, 3, 2, 3):
+        make_job(project=2, priority=4)
+        made.append(str(make_job(priority=priority)))
+    assert [started["key"] for _ in made if (started := start())] == [made[n] for n in (1, 3, 2, 0)]
+    assert start() is None
+
+
+@pytest.mark.parametrize("few", [10, 2], ids=["sorted", "along the queue"])
+def test_a_page_of_waiting_jobs_is_in_the_order_of_the_queue(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobboard, "COUNTED", few)
+    make_project(2)
+    made = []
+    for priority in (1, 3, 2, 3):
+        make_job(project=2, priority=4)
+        made.append(make_job(priority=priority))
+    for wanted in (Wanted(1), Wanted(1, spider="quotes"), Wanted(1, args={"n": None})):
+        with db.reading() as session:
+            page = jobboard.section(session, wanted, JobState.PENDING, limit=3)
+            rest = jobboard.section(session, wanted, JobState.PENDING, page.more)
+        assert [each.key for each in (*page.rows, *rest.rows)] == [made[n] for n in (1, 3, 2, 0)]
 
 
 def test_of_many_who_push_the_same_unique_name_one_wins() -> None:
