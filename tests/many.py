@@ -56,7 +56,7 @@ RUNNING, FULL = 30, 31  # row ids of jobs: one that runs, and the one with many 
 LATE = 1_700_000_000_000  # ms, in the past
 NEVER = LATE * 2  # ms, in the future
 DATA = chunks.pack([LATE] * 3, [b"{}"] * 3)
-WIDE = {"a": "x" * 600}  # as rows of jobs really are: to read all narrow ones would be cheap
+WIDE = {"a": "x" * 700}  # as rows of jobs really are: to read all narrow ones would be cheap
 KEY, LOGIN, TOKEN = "k" * 32, "l" * 32, "t" * 32  # of user 1, of their browser, and of every running job
 
 

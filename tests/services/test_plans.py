@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -214,3 +214,17 @@ def test_a_small_sort_is_found() -> None:
     check(ask)
     with pytest.raises(AssertionError, match=r"Sort of 299 rows|TEMP B-TREE FOR ORDER BY"):
         check(ask, sorts=False)
+
+
+def test_a_changed_tag_writes_into_no_index_of_jobs() -> None:
+    """On PostgreSQL, where a row's next version is in its page, and needs no new entries."""
+    if db.engine().dialect.name != "postgresql":
+        return
+    written = text(
+        "SELECT pg_stat_get_xact_tuples_updated(oid), pg_stat_get_xact_tuples_hot_updated(oid)"
+        " FROM pg_class WHERE oid = 'job'::regclass"
+    )
+    with Session(db.engine().execution_options(writes=True)) as session:
+        joblist.update_tags(session, range(1, JOBS, 10), ["new"], [])
+        changed, in_place = session.execute(written).one()
+        assert changed == in_place == JOBS // 10
