@@ -27,7 +27,6 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
 
 from app.errors import DatabaseBusy
 from app.prepared import send
@@ -64,19 +63,15 @@ def _now_postgresql(element: now_ms, compiler: Any, **kw: Any) -> str:
 
 
 class Ids(TypeDecorator[Sequence[int]]):
-    """Row ids that travel as one value: an array, on SQLite the text of a JSON array."""
+    """Row ids that travel as one value: the text of an array, on SQLite of a JSON array."""
 
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The type that the driver knows."""
-        return Text() if dialect.name == "sqlite" else postgresql.ARRAY(BigInteger)
-
-    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> Any:
-        """The value as the driver takes it."""
-        ids = list(value or ())
-        return _dumps(ids) if dialect.name == "sqlite" else ids
+    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> str:
+        """The value as the driver takes it. Of a list, PostgreSQL's would look at each element by itself."""
+        text = _dumps(list(value or ()))
+        return text if dialect.name == "sqlite" else f"{{{text[1:-1]}}}"
 
 
 class _Among(FunctionElement[Any]):
@@ -99,7 +94,7 @@ def _among_sqlite(element: _Among, compiler: Any, **kw: Any) -> str:
 @compiles(_Among, "postgresql")
 def _among_postgresql(element: _Among, compiler: Any, **kw: Any) -> str:
     column, ids = (compiler.process(part, **kw) for part in element.clauses)
-    return f"{column} = ANY ({ids})"
+    return f"{column} = ANY (({ids})::BIGINT[])"
 
 
 def make_engine(url: str) -> Engine:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,30 +58,43 @@ def read(lab: Lab, kind: str, ours: Crawldock, total: int) -> list[Row]:
 
 
 def tag(lab: Lab, kind: str, ours: Crawldock, total: int) -> list[Row]:
-    """Seconds of ``update.json``, and how long a client that schedules all the while has to wait."""
+    """Seconds of ``update.json``, alone and beside a client that schedules without a pause, and its waits."""
     with _scheduling(ours) as idle:
         time.sleep(lab.of(30, 1))  # about as long as all the calls: the longest of more is longer
-    took: dict[str, list[float]] = {"add_tag": [], "remove_tag": []}
+    took: dict[tuple[str, str], list[float]] = {}
     worst, usual = [], []
-    for action in (*took,) * lab.rounds:
-        form = {"project": str(PROJECT), "has_tag": TENTH, action: "new"}
-        with _scheduling(ours) as busy:
-            began = time.perf_counter()
-            answer = ours.http.post("/api/jobs/update.json", data=form, timeout=300)
-            took[action].append(time.perf_counter() - began)
-        if answer.json()["count"] != total // 10:
-            raise RuntimeError(f"not the jobs of a tag: {answer.text}")
-        worst.append(max(busy.waits))
-        say(f"{action}, {kind}: {took[action][-1]:.3g} s; schedule.json {worst[-1]:.3g} ms at most")
-        usual.append(median(busy.waits))
+    for _ in range(lab.rounds):
+        for way in "", ", beside schedules":
+            for verb, action in ("adding", "add_tag"), ("removing", "remove_tag"):
+                with _scheduling(ours) if way else nullcontext() as busy:
+                    seconds = _update(ours, action, total)
+                took.setdefault((verb, way), []).append(seconds)
+                say(f"{kind}: {verb} a tag{way}: {seconds:.3g} s")
+                if busy is not None:
+                    worst.append(max(busy.waits))
+                    usual.append(median(busy.waits))
+                    say(f"{kind}: schedule.json meanwhile: {worst[-1]:.3g} ms at most")
     what = f"update.json of {total // 10:,} jobs, {kind}"
     itself = "nothing else runs"
     return [
-        Row(f"{what}: adding a tag", "s", "less", median(took["add_tag"]), MARK, 5),
-        Row(f"{what}: removing it", "s", "less", median(took["remove_tag"]), MARK, 5),
+        *(
+            Row(f"{what}: {verb} a tag{way}", "s", "less", median(each), MARK, 5)
+            for (verb, way), each in took.items()
+        ),
         Row(f"schedule.json meanwhile, {kind}: p50", "ms", "less", median(usual), itself, median(idle.waits)),
         Row(f"schedule.json meanwhile, {kind}: longest", "ms", "less", max(worst), itself, max(idle.waits)),
     ]
+
+
+def _update(ours: Crawldock, action: str, total: int) -> float:
+    """Seconds for adding or removing a tag of every tenth job."""
+    form = {"project": str(PROJECT), "has_tag": TENTH, action: "new"}
+    began = time.perf_counter()
+    answer = ours.http.post("/api/jobs/update.json", data=form, timeout=300)
+    seconds = time.perf_counter() - began
+    if answer.json()["count"] != total // 10:
+        raise RuntimeError(f"not the jobs of a tag: {answer.text}")
+    return seconds
 
 
 @dataclass

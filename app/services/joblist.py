@@ -1,7 +1,8 @@
 """The read side of jobs: filters, pages, streams, counts; and tags of what a filter selects."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, among, now_ms, reading
+from app.db import AnyRow, among, engine, now_ms, reading, transaction
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Spider
 from app.services import activity, jobmeta, jobs
@@ -31,6 +32,7 @@ RARE = 10_000  # a tag that no more jobs have is looked up by itself
 BATCH = 1000  # jobs that a stream reads at once
 FEW = 10_000  # ids that are read at once
 PORTION = 500  # jobs that get other tags in one transaction: others who write wait for its end
+WRITERS = 2  # such transactions at a time on PostgreSQL
 TOLD_LENGTH = 255  # characters of the tags that one event tells
 
 # What a row of a queue's list has besides key, ts, elapsed and state (contract 6.13).
@@ -256,13 +258,14 @@ _REMOVE = delete(JobTag).where(
 )
 _NEXT = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(col(JobTag.job_id) == col(Job.id))
 _TAG = bindparam("tag", type_=String)
-_HAS = exists().where(col(JobTag.job_id) == col(Job.id), col(JobTag.tag) == _TAG)
+# Counted for each job: of jobs that do not exist PostgreSQL made a join, which read all that have the tag.
+_HAS = select(func.count()).where(col(JobTag.job_id) == col(Job.id), col(JobTag.tag) == _TAG)
 # PostgreSQL's driver tells the row count of an INSERT only when it is asked to.
 _ADD = (
     insert(JobTag)
     .from_select(
         ["job_id", "tag", "position"],
-        select(col(Job.id), _TAG, _NEXT.scalar_subquery()).where(_THESE, ~_HAS),
+        select(col(Job.id), _TAG, _NEXT.scalar_subquery()).where(_THESE, _HAS.scalar_subquery() == 0),
     )
     .execution_options(preserve_rowcount=True)
 )
@@ -284,6 +287,26 @@ def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], rem
         changed += connection.execute(_ADD, {"these": chosen, "tag": tag}).rowcount
     connection.execute(_TOUCH, {"these": chosen})
     return changed > 0
+
+
+def update_tags_of(portions: Iterable[Sequence[int]], add: Sequence[str], remove: Sequence[str]) -> None:
+    """Remove, then add tags of jobs portion by portion, each in a transaction of its own.
+
+    Raises:
+        DatabaseBusy: as ``transaction``. Some portions have other tags then, the others do not.
+
+    On PostgreSQL a transaction is mostly the server's work, so there are several at a time: of different
+    jobs, of which none waits for another. SQLite's writers take turns.
+
+    """
+
+    def change(portion: Sequence[int]) -> None:
+        with transaction() as session:
+            update_tags(session, portion, add, remove)
+
+    with ThreadPoolExecutor(1 if engine().dialect.name == "sqlite" else WRITERS, "tags") as pool:
+        for _ in pool.map(change, portions):  # should one fail, those that have not begun are given up
+            pass
 
 
 def tell_of_tags(

@@ -216,6 +216,11 @@ def test_a_small_sort_is_found() -> None:
         check(ask, sorts=False)
 
 
+def test_a_tag_is_added_however_many_have_it() -> None:
+    ask = rolled_back(lambda session: joblist.update_tags(session, range(3, 4003, 10), ["common"], []))
+    check(ask, most=600 if db.engine().dialect.name == "postgresql" else MOST)
+
+
 def test_a_changed_tag_writes_into_no_index_of_jobs() -> None:
     """On PostgreSQL, where a row's next version is in its page, and needs no new entries."""
     if db.engine().dialect.name != "postgresql":
@@ -225,6 +230,9 @@ def test_a_changed_tag_writes_into_no_index_of_jobs() -> None:
         " FROM pg_class WHERE oid = 'job'::regclass"
     )
     with Session(db.engine().execution_options(writes=True)) as session:
+        before = session.execute(written).one()  # by this connection, and not yet added to others'
         joblist.update_tags(session, range(1, JOBS, 10), ["new"], [])
-        changed, in_place = session.execute(written).one()
+        changed, in_place = (
+            now - then for now, then in zip(session.execute(written).one(), before, strict=True)
+        )
         assert changed == in_place == JOBS // 10

@@ -136,12 +136,13 @@ def update(call: Call) -> Response:
             count, offset = -count, joblist.last_offset(session, wanted, -count)
         # Written down first: the filter may ask for the very tags that change.
         chosen = joblist.ids(session, wanted, count, offset)
-    told = False
-    for portion in joblist.portions(chosen):
+    portions = joblist.portions(chosen)
+    for portion in portions:  # up to the first change, with which it is told
         with transaction() as session:
-            if joblist.update_tags(session, portion, add, remove) and not told:
+            if joblist.update_tags(session, portion, add, remove):
                 joblist.tell_of_tags(session, project, principal.name, add, remove, len(chosen))
-                told = True
+                break
+    joblist.update_tags_of(portions, add, remove)
     return ok(count=len(chosen))
 
 
