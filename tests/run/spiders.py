@@ -89,7 +89,8 @@ if os.environ.get("AT_IMPORT") == "show":
     resources = [n for name, n in vars(resource).items() if name.startswith("RLIMIT_")]
     shown = {
         "environment": {name: value for name, value in os.environ.items() if not name.startswith("SHOW")},
-        "argv": sys.argv, "path": sys.path, "at home": os.getcwd() == os.environ["HOME"],
+        # Where they really are: a virtualenv is known by several names here.
+        "argv": sys.argv, "path": list(map(os.path.realpath, sys.path)), "at home": os.getcwd() == os.environ["HOME"],
         "session": [os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()],
         "limits": [resource.getrlimit(n) for n in resources], "priority": os.getpriority(os.PRIO_PROCESS, 0),
         "descriptors": {n: os.path.basename(os.readlink(f"/proc/self/fd/{n}")).partition("[")[0]
