@@ -1,10 +1,14 @@
 """Chunks: what goes in comes out."""
 
+from collections.abc import Callable
+
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import chunks
+from bench import typical
 
 # A busy machine is no fault.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,3 +40,10 @@ def test_alike_records_take_little_room() -> None:
     made = [orjson.dumps({"title": f"Page {n}", "url": f"https://example.com/page/{n}"}) for n in range(1000)]
     chunk = chunks.pack(range(1_700_000_000_000, 1_700_000_001_000), made)
     assert len(chunk) < sum(map(len, made)) / 5
+
+
+@pytest.mark.parametrize("make", [typical.lines, typical.described])
+def test_typical_items_take_a_fifth_of_their_json_at_most(make: Callable[[int], bytes]) -> None:
+    items = make(1000)
+    chunk = chunks.pack(range(1_700_000_000_000, 1_700_000_001_000), items.splitlines())
+    assert len(chunk) <= len(items) / 5

@@ -4,6 +4,7 @@ Starlette's own form parsing replaces bytes that are not UTF-8; here they are an
 parameter, and nothing is changed.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,13 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
+from starlette.responses import Response
 
 from app.auth import COOKIE, basic
 from app.errors import BadParameter, CrawldockError, TooLarge
 from app.settings import settings
+
+log = logging.getLogger(__name__)
 
 FORM_BYTES = 4 << 20  # of a body that is not an upload
 KEYS = ("key", "prefix", "start", "startafter")  # of records in collections, which are bytes to the database
@@ -42,6 +46,12 @@ class Body:
     problem: CrawldockError | None = None
     size: int = 0  # parameters so far
     with_nul: Sequence[str] = ()  # names of those whose values may have NUL characters
+
+
+async def render_gone(request: Request, error: Exception) -> Response:
+    """Exception handler of each face: the client left while it was sending; nothing was changed."""
+    log.info("%r: the client left while it was sending", request.url.path)
+    return Response(status_code=400)
 
 
 async def read_body(request: Request) -> Body:

@@ -5,9 +5,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from app.api.body import render_gone
 from app.db import reading
 from app.errors import CrawldockError
 from app.ui import (
@@ -71,6 +73,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CrawldockError, wire.render_error)
     app.add_exception_handler(HTTPException, wire.render_http_error)
     app.add_exception_handler(OperationalError, wire.render_no_database)
+    app.add_exception_handler(ClientDisconnect, render_gone)
     app.add_exception_handler(Exception, wire.render_crash)
 
 

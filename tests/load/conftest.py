@@ -81,6 +81,10 @@ class Api:
             connection.commit()
         engine.dispose()
 
+    def log_text(self) -> str:
+        """What it has logged."""
+        return Path(self._log.name).read_text()
+
     def memory(self) -> int:
         """Resident MB of the process."""
         return int(psutil.Process(self.process.pid).memory_info().rss >> 20)

@@ -12,6 +12,7 @@ import pytest
 
 from app.keys import JobKey
 from tests.load.conftest import Api
+from tests.platform import until
 
 GROWTH = 50  # MB that the process may grow by
 
@@ -148,6 +149,16 @@ def test_an_upload_that_breaks_off_stores_nothing(api: Api) -> None:
             line.sendall(body[:sent])
             time.sleep(0.2)
     assert api.http.get(f"/items/{key}").content == b""
+
+
+@pytest.mark.parametrize("path", ["/api/schedule.json", "/api/jobs/update.json", "/login", "/items/1/1/1"])
+def test_a_client_that_leaves_while_it_sends_is_no_fault_of_ours(api: Api, path: str) -> None:
+    head = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n"
+    with socket.create_connection(("127.0.0.1", api.port)) as line:
+        line.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{head}\r\nproject=1".encode())
+        time.sleep(0.2)
+    until(lambda: f"'{path}': the client left while it was sending" in api.log_text())
+    assert "Traceback" not in api.log_text()
 
 
 def test_readers_and_writers_of_one_job_at_once(api: Api) -> None:

@@ -6,11 +6,11 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.api.body import Body, read_body
+from app.api.body import Body, read_body, render_gone
 from app.api.dash import (
     comments,
     eggs,
@@ -52,6 +52,7 @@ def create_face() -> FastAPI:
     face.add_exception_handler(CrawldockError, wire.render_error)
     face.add_exception_handler(HTTPException, wire.render_http_error)
     face.add_exception_handler(OperationalError, wire.render_no_database)
+    face.add_exception_handler(ClientDisconnect, render_gone)
     face.add_exception_handler(Exception, wire.render_crash)
     return face
 

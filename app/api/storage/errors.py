@@ -70,12 +70,6 @@ def render_no_database(request: Request, error: Exception) -> Response:
     return _error(request, 503, "Service Unavailable", "the database does not answer, try again")
 
 
-def render_gone(request: Request, error: Exception) -> Response:
-    """Exception handler: the client left while it was sending; nothing was changed."""
-    log.info("%s: the client left while it was sending", raw_path(request))
-    return Response(status_code=400)
-
-
 def render_crash(request: Request, error: Exception) -> Response:
     """Exception handler for our own faults; the traceback goes to the log alone."""
     return _error(request, 500, "Internal Server Error", "Internal server error")

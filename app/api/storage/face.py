@@ -5,6 +5,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.api.body import render_gone
 from app.api.storage import (
     activity,
     collections,
@@ -47,6 +48,6 @@ def create_face() -> FastAPI:
     face.add_exception_handler(CrawldockError, errors.render_error)
     face.add_exception_handler(HTTPException, errors.render_http_error)
     face.add_exception_handler(OperationalError, errors.render_no_database)
-    face.add_exception_handler(ClientDisconnect, errors.render_gone)
+    face.add_exception_handler(ClientDisconnect, render_gone)
     face.add_exception_handler(Exception, errors.render_crash)
     return face
