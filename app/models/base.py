@@ -1,6 +1,8 @@
-"""What all tables share: constraint names, so that migrations can name what they drop, and the big key."""
+"""What tables share: constraint names, so that migrations can name what they drop, types, partial indexes."""
 
-from sqlalchemy import JSON, BigInteger, Integer
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Index, Integer, text
 from sqlmodel import SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -19,6 +21,16 @@ class Json(JSON):
 
     def __init__(self) -> None:
         super().__init__(none_as_null=True)
+
+
+def index_of(rows: str, name: str, *columns: Any, unique: bool = False) -> Index:
+    """An index of some rows only, on either database.
+
+    Args:
+        rows: the condition they fulfil, as SQL.
+
+    """
+    return Index(name, *columns, unique=unique, sqlite_where=text(rows), postgresql_where=text(rows))
 
 
 class Table(SQLModel):

@@ -1,9 +1,9 @@
 """Collections: records of a project under keys (contract 6.20)."""
 
-from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field
 
-from app.models.base import Table
+from app.models.base import Table, index_of
 
 
 class Collection(Table, table=True):
@@ -13,10 +13,7 @@ class Collection(Table, table=True):
     __table_args__ = (
         UniqueConstraint("project_id", "type", "name"),
         # What tidying looks for: the deleted ones, and those whose records expire.
-        Index(
-            "ix_collection_deleted", "id",
-            sqlite_where=text("name IS NULL"), postgresql_where=text("name IS NULL"),
-        ),
+        index_of("name IS NULL", "ix_collection_deleted", "id"),
         Index(None, "type"),
         # No id is given twice: a slow reader of a deleted collection must not see another one's records.
         {"sqlite_autoincrement": True},

@@ -1,9 +1,9 @@
 """The frontier: slots with the fingerprints they have seen and batches of requests (contract 6.21)."""
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field
 
-from app.models.base import BigKey, Table
+from app.models.base import BigKey, Table, index_of
 
 
 class FrontierSlot(Table, table=True):
@@ -12,10 +12,7 @@ class FrontierSlot(Table, table=True):
     __tablename__ = "frontier_slot"
     __table_args__ = (
         UniqueConstraint("project_id", "frontier", "slot"),
-        Index(
-            "ix_frontier_slot_deleted", "id",
-            sqlite_where=text("slot IS NULL"), postgresql_where=text("slot IS NULL"),
-        ),
+        index_of("slot IS NULL", "ix_frontier_slot_deleted", "id"),
         # No id is given twice: a slow reader of a deleted slot must not see another one's requests.
         {"sqlite_autoincrement": True},
     )  # fmt: skip

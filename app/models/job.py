@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from app.models.base import BigKey, Json, Table
+from app.models.base import BigKey, Json, Table, index_of
 
 
 class JobState(StrEnum):
@@ -40,41 +40,19 @@ class Job(Table, table=True):
     __table_args__ = (
         UniqueConstraint("spider_id", "number"),
         # The duplicate rule (contract 7.6) as a constraint: no race can get past it.
-        Index(
-            "uq_job_active", "project_id", "duplicate_key", unique=True,
-            sqlite_where=text("state IN ('pending', 'running')"),
-            postgresql_where=text("state IN ('pending', 'running')"),
+        index_of(
+            "state IN ('pending', 'running')", "uq_job_active", "project_id", "duplicate_key", unique=True,
         ),
-        Index(
-            "ix_job_queue", text("priority DESC"), "id",
-            sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
-        ),
+        index_of("state = 'pending'", "ix_job_queue", text("priority DESC"), "id"),
         # By nothing that a heartbeat changes: PostgreSQL would write into every index each time.
-        Index(
-            "ix_job_running", "id",
-            sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'"),
-        ),
-        Index(
-            "ix_job_unpurged", "deleted_time",
-            sqlite_where=text("state = 'deleted' AND NOT purged"),
-            postgresql_where=text("state = 'deleted' AND NOT purged"),
-        ),
-        Index(
-            "ix_job_uncompacted", "finished_time",
-            sqlite_where=text("state = 'finished' AND NOT compacted"),
-            postgresql_where=text("state = 'finished' AND NOT compacted"),
-        ),
+        index_of("state = 'running'", "ix_job_running", "id"),
+        index_of("state = 'deleted' AND NOT purged", "ix_job_unpurged", "deleted_time"),
+        index_of("state = 'finished' AND NOT compacted", "ix_job_uncompacted", "finished_time"),
         Index("ix_job_project", "project_id", "state_time", "id"),
         Index("ix_job_project_state", "project_id", "state", "state_time", "id"),
         Index("ix_job_spider", "spider_id", "state", "state_time", "id"),
-        Index(
-            "ix_job_retention", "state_time",
-            sqlite_where=text("state = 'finished'"), postgresql_where=text("state = 'finished'"),
-        ),
-        Index(
-            "ix_job_outcome", "project_id", "close_reason", "state_time", "id",
-            sqlite_where=text("state = 'finished'"), postgresql_where=text("state = 'finished'"),
-        ),
+        index_of("state = 'finished'", "ix_job_retention", "state_time"),
+        index_of("state = 'finished'", "ix_job_outcome", "project_id", "close_reason", "state_time", "id"),
         # Room for the next version of a row of 900 bytes beside it, for the same reason.
         {"sqlite_autoincrement": True, "postgresql_with": {"fillfactor": 85}},
     )  # fmt: skip

@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint
 from sqlmodel import Field
 
-from app.models.base import BigKey, Json, Table
+from app.models.base import BigKey, Json, Table, index_of
 
 
 class Overlap(StrEnum):
@@ -34,10 +34,7 @@ class PeriodicJob(Table, table=True):
     __table_args__ = (
         Index(None, "project_id", "id"),
         UniqueConstraint("project_id", "declared"),
-        Index(
-            "ix_periodic_job_due", "due_time",
-            sqlite_where=text("due_time IS NOT NULL"), postgresql_where=text("due_time IS NOT NULL"),
-        ),
+        index_of("due_time IS NOT NULL", "ix_periodic_job_due", "due_time"),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
 
@@ -90,10 +87,7 @@ class PeriodicRun(Table, table=True):
 
     __tablename__ = "periodic_run"
     __table_args__ = (
-        Index(
-            "ix_periodic_run_waiting", "fire_time",
-            sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'"),
-        ),
+        index_of("state = 'waiting'", "ix_periodic_run_waiting", "fire_time"),
         Index(None, "state", "time"),
     )  # fmt: skip
 

@@ -2,10 +2,10 @@
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Index, LargeBinary, Text
 from sqlmodel import Field
 
-from app.models.base import Json, Table
+from app.models.base import Json, Table, index_of
 
 
 class VersionState(StrEnum):
@@ -29,14 +29,8 @@ class Version(Table, table=True):
     __table_args__ = (
         Index(None, "project_id", "id"),
         # For the reconciler, which asks every few seconds; by nothing that a builder's sign of life changes.
-        Index(
-            "ix_version_pending", "id",
-            sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
-        ),
-        Index(
-            "ix_version_building", "id",
-            sqlite_where=text("state = 'building'"), postgresql_where=text("state = 'building'"),
-        ),
+        index_of("state = 'pending'", "ix_version_pending", "id"),
+        index_of("state = 'building'", "ix_version_building", "id"),
     )  # fmt: skip
 
     id: int | None = Field(default=None, primary_key=True)

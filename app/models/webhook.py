@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Text, text
+from sqlalchemy import BigInteger, Index, Text
 from sqlmodel import Field
 
-from app.models.base import BigKey, Json, Table
+from app.models.base import BigKey, Json, Table, index_of
 
 
 class Webhook(Table, table=True):
@@ -43,14 +43,8 @@ class Delivery(Table, table=True):
     __tablename__ = "delivery"
     __table_args__ = (
         Index(None, "webhook_id", "id"),
-        Index(
-            "ix_delivery_pending", "next_time",
-            sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
-        ),
-        Index(
-            "ix_delivery_failed", "tried_time",
-            sqlite_where=text("state = 'failed'"), postgresql_where=text("state = 'failed'"),
-        ),
+        index_of("state = 'pending'", "ix_delivery_pending", "next_time"),
+        index_of("state = 'failed'", "ix_delivery_failed", "tried_time"),
         {"sqlite_autoincrement": True},
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -65,16 +66,22 @@ def test_each_job_is_started_exactly_once_outside_or_by_a_worker() -> None:
     assert set(map(tuple, events().values())) == {("scheduled", "started")}
 
 
+def among_others(priorities: Sequence[int]) -> list[JobKey]:
+    """Waiting jobs of these priorities, each behind one of another project."""
+    make_project(2)
+    made = []
+    for priority in priorities:
+        make_job(project=2, priority=4)
+        made.append(make_job(priority=priority))
+    return made
+
+
 @pytest.mark.parametrize("few", [10, 2], ids=["sorted", "along the queue"])
 def test_a_project_s_jobs_are_started_in_the_order_of_the_queue(
     few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "SORTED", few)
-    make_project(2)
-    made = []
-    for priority in (1, 3, 2, 3):
-        make_job(project=2, priority=4)
-        made.append(str(make_job(priority=priority)))
+    made = list(map(str, among_others((1, 3, 2, 3))))
     assert [started["key"] for _ in made if (started := start())] == [made[n] for n in (1, 3, 2, 0)]
     assert start() is None
 
@@ -84,11 +91,7 @@ def test_a_page_of_waiting_jobs_is_in_the_order_of_the_queue(
     few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobboard, "COUNTED", few)
-    make_project(2)
-    made = []
-    for priority in (1, 3, 2, 3):
-        make_job(project=2, priority=4)
-        made.append(make_job(priority=priority))
+    made = among_others((1, 3, 2, 3))
     for wanted in (Wanted(1), Wanted(1, spider="quotes"), Wanted(1, args={"n": None})):
         with db.reading() as session:
             page = jobboard.section(session, wanted, JobState.PENDING, limit=3)
