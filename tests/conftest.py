@@ -46,9 +46,12 @@ def postgres(shared: Path) -> Iterator[str]:
     with (shared / "postgres.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Not below pytest's own folder, which the server's user may not enter.
-        server = _start_postgres(Path(tempfile.gettempdir()) / f"crawldock-postgres-{_digest(shared)}")
+        folder = Path(tempfile.gettempdir()) / f"crawldock-postgres-{_digest(shared)}"
+        server = _start_postgres(folder)
+        # It ends with the last process that uses it, and may be started anew by one that comes later.
+        ready = folder / "crawldock.ready"
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        if not (shared / "postgres.ready").exists():
+        if not ready.exists():
             for setting in ("fsync", "synchronous_commit", "full_page_writes"):
                 _execute(url, f"ALTER SYSTEM SET {setting} = off")  # nobody pulls the plug of a test
             _execute(url, "SELECT pg_reload_conf()")
@@ -56,7 +59,7 @@ def postgres(shared: Path) -> Iterator[str]:
             engine = db.make_engine(_named(url, "template"))
             _migrate(engine)
             engine.dispose()
-            (shared / "postgres.ready").touch()
+            ready.touch()
     yield url
     server.cleanup()
 
@@ -143,6 +146,16 @@ SELECT setval(quote_ident(sequencename)::regclass, 1, false) FROM pg_sequences
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_broker() -> Iterator[None]:
+    """No message leaves a test's own process, nor waits in a thread for a later test to come."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broker._waker, "announce", broker.wake)  # each job has a message of its own, at once
+        patch.setattr(broker._sender, "send", lambda *_: None)
+        patch.setattr(broker._sender, "broadcast", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _shared_virtualenvs(shared: Path) -> None:
     """One virtualenv of the default stack serves all platforms of a run."""
     Platform.venvs = shared / "venvs"
@@ -212,9 +225,8 @@ def place(
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What would be sent to the broker, (task, priority); nothing is."""
+    """What would be sent to the broker, (task, priority)."""
     messages: list[tuple[str, int]] = []
-    monkeypatch.setattr(broker._waker, "announce", broker.wake)  # each job has a message of its own, at once
     monkeypatch.setattr(
         broker._sender, "send", lambda task, args, queue, priority: messages.append((task, priority))
     )

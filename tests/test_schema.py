@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from schemathesis.generation import GenerationMode
 from starlette.testclient import TestClient
 
-from app import broker, db
+from app import db
 from app.main import create_app
 from app.models import Kind
 from app.services import apikeys, projects
@@ -20,7 +20,6 @@ from app.settings import settings as our_settings
 from tests.factories import (
     append,
     batch,
-    fake_revoke,
     finished_job,
     log_entry,
     make_job,
@@ -58,8 +57,6 @@ def client(
         patch.setenv("CRAWLDOCK_LIST_SECONDS", "1")
         our_settings.cache_clear()
         db.engine.cache_clear()
-        patch.setattr(broker._sender, "send", lambda *_: None)
-        fake_revoke(patch)
         fill()
         with TestClient(create_app(), raise_server_exceptions=False) as client:
             client.auth = (KEY, "")

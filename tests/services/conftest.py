@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app import broker, db
+from app import db
 from app.services import collections, jobboard, joblist
 from app.settings import settings
 from tests import many
@@ -36,7 +36,6 @@ def full(
         patch.setattr(jobboard, "COUNTED", 1000)
         patch.setattr(jobboard, "IN_LINE", 100)
         patch.setattr(collections, "PAGE", 300)
-        patch.setattr(broker._sender, "send", lambda *_: None)
         settings.cache_clear()
         db.engine.cache_clear()
         with db.engine().execution_options(writes=True).begin() as connection:
