@@ -26,7 +26,9 @@ RUNS, BUILDS = "runs", "builds"
 LOOK_NOW = "SIGURG"
 # After a failure nothing is tried for so long: requests must not queue behind time-outs.
 RETRY_SECONDS = 2.0
-WAKE_SECONDS = 0.02  # jobs that are scheduled within so long are announced together
+# Jobs that are scheduled within so long are announced together: a message costs as much time as scheduling
+# one or two jobs.
+WAKE_SECONDS = 0.05
 PATIENCE_SECONDS = 2.0  # how long a broker that hangs may hold up a request
 
 

@@ -1,17 +1,18 @@
 """The site as a whole: which face a path is given."""
 
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from app.api.storage import face as storage_face
-from app.main import create_app
+from app.main import create_site
 
 
 def test_no_page_of_the_site_begins_as_a_path_of_the_storage_face() -> None:
     pages = [
         each.path
-        for route in create_app().routes
+        for route in create_site(FastAPI(), FastAPI()).routes
         for each in getattr(getattr(route, "original_router", None), "routes", [route])
         if isinstance(each, APIRoute)
     ]

@@ -3,11 +3,12 @@
 import re
 
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app import db
 from app.auth import COOKIE
-from app.main import create_app
+from app.main import create_site
 from app.models import Login
 from app.services import apikeys, passwords
 from app.ui import login
@@ -35,7 +36,7 @@ OTHERS_WAY = {"/metrics"}  # asks for a key of its own
 def pages() -> list[tuple[str, str]]:
     """Every page of the site: (method, path)."""
     found = []
-    for route in create_app().routes:
+    for route in create_site(FastAPI(), FastAPI()).routes:
         for each in getattr(getattr(route, "original_router", None), "routes", [route]):
             if isinstance(each, APIRoute) and each.path not in PUBLIC | OTHERS_WAY:
                 path = re.sub(r"{(\w+)(:\w+)?}", lambda match: PLACES.get(match[1], "1"), each.path)

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from app.api.dash.face import OFTEN, create_face, create_quick
+from app.main import Faces
 from app.services import jobs
 from tests.factories import everything
 from tests.platform import KEY
@@ -35,9 +37,11 @@ TRIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def answer(app: Any, path: str, **request: Any) -> tuple[Any, ...]:
-    client = TestClient(app, raise_server_exceptions=False)
-    answered = client.request(**{"method": "POST", "url": path, "auth": (KEY, ""), **request})
+def answer(quick: dict[str, ASGIApp], path: str, hear: bool = False, **request: Any) -> tuple[Any, ...]:
+    """Args: hear: raise what a server would log."""
+    face = create_face()
+    client = TestClient(Faces(face, face, quick, face), raise_server_exceptions=hear)
+    answered = client.request(**{"method": "POST", "url": f"/api{path}", "auth": (KEY, ""), **request})
     return answered.status_code, answered.content, dict(answered.headers)
 
 
@@ -46,10 +50,9 @@ def answer(app: Any, path: str, **request: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize("request_", TRIES.values(), ids=TRIES)
 @pytest.mark.parametrize("path", OFTEN)
 def test_it_answers_as_the_face_does(database: str, path: str, request_: dict[str, Any]) -> None:
-    face = create_face()
-    theirs = answer(face, path, **request_)
+    theirs = answer({}, path, **request_)
     before = everything()
-    ours = answer(create_quick(face), path, **request_)
+    ours = answer(create_quick(create_face()), path, **request_)
     if theirs[0] == 200:
         assert b"already scheduled" in ours[1]
     else:
@@ -60,7 +63,9 @@ def test_it_answers_as_the_face_does(database: str, path: str, request_: dict[st
 @pytest.mark.parametrize("path", OFTEN)
 def test_a_crash_is_told_as_the_face_does(database: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "schedule", lambda *_: 1 / 0)
-    face = create_face()
-    theirs = answer(face, path, data=FINE)
+    theirs = answer({}, path, data=FINE)
     assert theirs[0] == 500
-    assert answer(create_quick(face), path, data=FINE) == theirs
+    assert answer(create_quick(create_face()), path, data=FINE) == theirs
+    for quick in ({}, create_quick(create_face())):
+        with pytest.raises(ZeroDivisionError):
+            answer(quick, path, hear=True, data=FINE)
