@@ -1,7 +1,4 @@
-"""Indexes of what the reconciler, tidying and builders look for; room for the next version of a job's row.
-
-One goes that no query has use for: each job wrote a page more for it.
-"""
+"""Indexes of what the reconciler, tidying and builders look for; room for the next version of a job's row."""
 
 import sqlalchemy as sa
 
@@ -29,7 +26,6 @@ def upgrade() -> None:
     for name, table, columns, rows in INDEXES:
         where = None if rows is None else sa.text(rows)
         op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
-    op.drop_index("ix_job_project", "job")
     if op.get_context().dialect.name == "postgresql":
         op.execute("ALTER TABLE job SET (fillfactor = 85)")
 
@@ -37,6 +33,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_context().dialect.name == "postgresql":
         op.execute("ALTER TABLE job SET (fillfactor = 90)")
-    op.create_index("ix_job_project", "job", ["project_id", "state_time", "id"])
     for name, table, *_ in reversed(INDEXES):
         op.drop_index(name, table)

@@ -48,6 +48,7 @@ class Job(Table, table=True):
         index_of("state = 'running'", "ix_job_running", "id"),
         index_of("state = 'deleted' AND NOT purged", "ix_job_unpurged", "deleted_time"),
         index_of("state = 'finished' AND NOT compacted", "ix_job_uncompacted", "finished_time"),
+        Index("ix_job_project", "project_id", "state_time", "id"),
         Index("ix_job_project_state", "project_id", "state", "state_time", "id"),
         Index("ix_job_spider", "spider_id", "state", "state_time", "id"),
         index_of("state = 'finished'", "ix_job_retention", "state_time"),
