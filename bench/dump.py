@@ -15,8 +15,10 @@ from typing import Any
 
 JOBS = """
     SELECT job.id, job.project_id, spider.number, job.number, state, spider.name, spider.type, spider_args,
-           priority, version, close_reason, running_time, updated_time, touched_time, items, pages, logs,
-           errors
+           priority, version, close_reason, running_time, updated_time,
+           coalesce((SELECT time FROM job_tagged WHERE job_id = job.id AND time > touched_time),
+                    touched_time),
+           items, pages, logs, errors
       FROM job JOIN spider ON spider.id = job.spider_id
      WHERE job.project_id = 1 AND state <> 'deleted' ORDER BY state_time DESC, job.id DESC
 """

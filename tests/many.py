@@ -19,6 +19,7 @@ from app.models import (
     Job,
     JobState,
     JobTag,
+    JobTagged,
     KeyProject,
     Login,
     PeriodicJob,
@@ -48,8 +49,8 @@ WAITING = 6000  # jobs before all others in the queue; the first half is of spid
 # Tables that grow with use; of what is not here, there is a row for each project, spider or process.
 LARGE = frozenset((
     "activity", "api_key", "chunk", "collection", "collection_record", "delivery", "fingerprint",
-    "frontier_batch", "frontier_slot", "job", "job_tag", "key_project", "login", "periodic_job", "periodic_run",
-    "project_egg", "stray_object", "version", "version_file", "webhook",
+    "frontier_batch", "frontier_slot", "job", "job_tag", "job_tagged", "key_project", "login", "periodic_job",
+    "periodic_run", "project_egg", "stray_object", "version", "version_file", "webhook",
 ))  # fmt: skip
 
 RUNNING, FULL = 30, 31  # row ids of jobs: one that runs, and the one with many chunks
@@ -124,6 +125,7 @@ def fill(connection: Connection) -> None:
     _put(connection, Job, [waiting_row(n) for n in range(WAITING)])
     tags = [{"job_id": n, "tag": "common" if n % 10 == 1 else f"rare{n % 1000}", "position": 0} for n in ids]
     _put(connection, JobTag, tags)
+    _put(connection, JobTagged, [{"job_id": n, "time": LATE} for n in ids])
     _put(connection, Chunk, [chunk_row(n, 0) for n in ids if n != FULL])
     _put(connection, Chunk, [chunk_row(FULL, 3 * n) for n in range(CHUNKS)])
     _put(connection, Activity, [{"project_id": n % PROJECTS + 1, "time": n, "event": "{}"} for n in ids])

@@ -5,7 +5,7 @@ from sqlmodel import SQLModel
 from app.models.apikey import ApiKey, KeyProject
 from app.models.collection import Collection, CollectionRecord
 from app.models.frontier import Fingerprint, FrontierBatch, FrontierSlot
-from app.models.job import Job, JobState, JobTag
+from app.models.job import Job, JobState, JobTag, JobTagged
 from app.models.login import Login
 from app.models.periodic import Missed, Overlap, PeriodicJob, PeriodicRun, RunState
 from app.models.project import Activity, Comment, Project, ProjectSetting, Report, Spider
@@ -31,6 +31,7 @@ __all__ = [
     "Job",
     "JobState",
     "JobTag",
+    "JobTagged",
     "KeyProject",
     "Kind",
     "Login",

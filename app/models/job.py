@@ -78,7 +78,7 @@ class Job(Table, table=True):
 
     state_time: int = Field(sa_type=BigInteger)  # entered the current state
     updated_time: int = Field(sa_type=BigInteger)  # last change of state or data
-    touched_time: int = Field(sa_type=BigInteger)  # last change of anything, tags too
+    touched_time: int = Field(sa_type=BigInteger)  # last change of anything but the tags
     pending_time: int | None = Field(default=None, sa_type=BigInteger)
     running_time: int | None = Field(default=None, sa_type=BigInteger)
     finished_time: int | None = Field(default=None, sa_type=BigInteger)
@@ -115,3 +115,15 @@ class JobTag(Table, table=True):
     job_id: int = Field(primary_key=True, sa_type=BigKey, foreign_key="job.id", ondelete="CASCADE")
     tag: str = Field(primary_key=True, max_length=255)
     position: int
+
+
+class JobTagged(Table, table=True):
+    """When ``joblist.update_tags`` last changed a job's tags; no row: never.
+
+    The job's own row is fifty times as long, and one call may change the tags of a hundred thousand jobs.
+    """
+
+    __tablename__ = "job_tagged"
+
+    job_id: int = Field(primary_key=True, sa_type=BigKey, foreign_key="job.id", ondelete="CASCADE")
+    time: int = Field(sa_type=BigInteger)  # ms

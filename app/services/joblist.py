@@ -17,14 +17,13 @@ from sqlalchemy import (
     select,
     tuple_,
     union_all,
-    update,
 )
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
-from app.db import AnyRow, among, engine, now_ms, reading, transaction
+from app.db import AnyRow, among, engine, insert_into, now_ms, reading, transaction
 from app.keys import JobKey
-from app.models import Job, JobState, JobTag, Spider
+from app.models import Job, JobState, JobTag, JobTagged, Spider
 from app.services import activity, jobmeta, jobs
 
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
@@ -88,11 +87,15 @@ class Listed(NamedTuple):
     errors: int
 
 
+# A subquery: of a join PostgreSQL reads all rows there are.
+_TAGGED = select(col(JobTagged.time)).where(
+    col(JobTagged.job_id) == col(Job.id), col(JobTagged.time) > col(Job.touched_time)
+)
 _OTHERS: dict[str, Any] = {
     "spider_number": col(Spider.number),
     "spider": col(Spider.name),
     "spider_type": col(Spider.type),
-    "elapsed": now_ms() - col(Job.touched_time),
+    "elapsed": now_ms() - func.coalesce(_TAGGED.scalar_subquery(), col(Job.touched_time)),
 }
 _BY_ID = (
     select(*(_OTHERS[name] if name in _OTHERS else getattr(Job, name) for name in Listed._fields))
@@ -251,23 +254,23 @@ def portions(chosen: Sequence[int]) -> Iterator[Sequence[int]]:
 
 _THESE = among(Job.id, "these")
 _LOCK = select(col(Job.id)).where(_THESE).order_by(col(Job.id)).with_for_update(key_share=True)
-_TOUCH = update(Job).where(_THESE).values(touched_time=now_ms())
-_REMOVE = delete(JobTag).where(
-    among(JobTag.job_id, "these"),
-    col(JobTag.tag).in_(bindparam("tags", expanding=True)),
+_NOW = select(col(Job.id), now_ms()).where(_THESE)
+_REMOVE = (
+    delete(JobTag)
+    .where(among(JobTag.job_id, "these"), col(JobTag.tag).in_(bindparam("tags", expanding=True)))
+    .returning(col(JobTag.job_id))
 )
 _NEXT = select(func.coalesce(func.max(col(JobTag.position)), -1) + 1).where(col(JobTag.job_id) == col(Job.id))
 _TAG = bindparam("tag", type_=String)
 # Counted for each job: of jobs that do not exist PostgreSQL made a join, which read all that have the tag.
 _HAS = select(func.count()).where(col(JobTag.job_id) == col(Job.id), col(JobTag.tag) == _TAG)
-# PostgreSQL's driver tells the row count of an INSERT only when it is asked to.
 _ADD = (
     insert(JobTag)
     .from_select(
         ["job_id", "tag", "position"],
         select(col(Job.id), _TAG, _NEXT.scalar_subquery()).where(_THESE, _HAS.scalar_subquery() == 0),
     )
-    .execution_options(preserve_rowcount=True)
+    .returning(col(JobTag.job_id))
 )
 
 
@@ -278,15 +281,18 @@ def update_tags(session: Session, chosen: Sequence[int], add: Sequence[str], rem
 
     Returns: whether any job has other tags now.
     """
-    changed = 0
     connection = session.connection()
     connection.execute(_LOCK, {"these": chosen})
+    changed: set[int] = set()
     if remove:
-        changed += connection.execute(_REMOVE, {"these": chosen, "tags": remove}).rowcount
+        changed.update(connection.scalars(_REMOVE, {"these": chosen, "tags": remove}))
     for tag in dict.fromkeys(add):
-        changed += connection.execute(_ADD, {"these": chosen, "tag": tag}).rowcount
-    connection.execute(_TOUCH, {"these": chosen})
-    return changed > 0
+        changed.update(connection.scalars(_ADD, {"these": chosen, "tag": tag}))
+    if changed:
+        touch = insert_into(session, JobTagged).from_select(["job_id", "time"], _NOW)
+        latest = touch.on_conflict_do_update(index_elements=["job_id"], set_={"time": touch.excluded.time})
+        connection.execute(latest, {"these": sorted(changed)})
+    return bool(changed)
 
 
 def update_tags_of(portions: Iterable[Sequence[int]], add: Sequence[str], remove: Sequence[str]) -> None:

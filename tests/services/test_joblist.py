@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from app import db
 from app.keys import JobKey
-from app.models import JobState
+from app.models import JobState, JobTagged
 from app.services import joblist
 from app.services.joblist import Filter
 from tests.factories import change, finished_job, make_job, make_project, row, running_job
@@ -197,10 +197,32 @@ def test_tags_of_many_jobs() -> None:
 
 
 def test_changing_tags_starts_elapsed_again() -> None:
+    key = make_job(tags=["old"])
+
+    def elapsed() -> int:
+        change(key, touched_time=1)
+        with db.reading() as session:
+            return joblist.page(session, Filter(1), 1, 0)[0].elapsed
+
+    long = elapsed()
+    for way in {"add": ["x"]}, {"remove": ["old"]}, {"add": ["y"]}:
+        retag(**way)
+        assert 0 <= elapsed() < long // 2
+        change(key, updated_time=1)
+        with db.transaction() as session:
+            session.execute(update(JobTagged).values(time=1))
+        assert elapsed() >= long
+        retag(**way)  # once more, which changes nothing
+        assert elapsed() >= long
+    assert row(key).updated_time == 1
+
+
+def test_what_changes_a_job_after_its_tags_starts_elapsed_again() -> None:
     key = make_job()
-    change(key, touched_time=1, updated_time=1)
     retag(add=["x"])
-    assert (row(key).touched_time > 1, row(key).updated_time) == (True, 1)
+    with db.transaction() as session:
+        session.execute(update(JobTagged).values(time=1))
+        assert joblist.page(session, Filter(1), 1, 0)[0].elapsed < row(key).touched_time // 2
 
 
 def test_a_failure_takes_all_tags_back() -> None:
