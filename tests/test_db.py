@@ -1,11 +1,13 @@
-"""Whose turn it is to write."""
+"""Whose turn it is to write, and who may read."""
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from app import db
+from app.settings import settings
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -26,3 +28,16 @@ def test_who_writes_again_waits_for_who_was_waiting(database: str) -> None:
         order.append("again")
     thread.join()
     assert order == ["other", "again"]
+
+
+def test_no_other_user_of_the_machine_sees_what_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("CRAWLDOCK_DATA_DIR", str(tmp_path / "new" / "data"))
+    settings.cache_clear()
+    db.engine.cache_clear()
+    db.engine().dispose()
+    assert (tmp_path / "new" / "data").stat().st_mode & 0o777 == 0o700
+    settings.cache_clear()
+    db.engine.cache_clear()

@@ -93,7 +93,7 @@ def _row(project: int, row: AnyRow) -> dict[str, Any]:
     known = TOLD.get(name) if isinstance(name, str) else None
     what = next((told[field] for field in WHAT if told.get(field)), "")
     if name == activity.TAGGED and "jobs" in told:
-        what = f"{told['jobs']} jobs"
+        what = f"{told['jobs']} job{'' if told['jobs'] == '1' else 's'}"
     details = [f"{words} {told[field]}" for field, words in DETAILS if told.get(field)]
     key = None
     with suppress(BadParameter):

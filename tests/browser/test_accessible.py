@@ -66,6 +66,14 @@ def test_no_serious_fault(enter: Open, paths: Sequence[str], scheme: str) -> Non
     assert found == []
 
 
+CURRENT_IN_SIGHT = """
+() => [...document.querySelectorAll(".menu [aria-current]")].every((here) => {
+  const place = here.getBoundingClientRect();
+  return place.left >= 0 && place.right <= innerWidth;
+})
+"""
+
+
 def test_one_column_on_a_phone(enter: Open, paths: Sequence[str]) -> None:
     page = enter(width=390)
     wide = []
@@ -75,6 +83,8 @@ def test_one_column_on_a_phone(enter: Open, paths: Sequence[str]) -> None:
         if width > 390:
             wide.append(f"{path}: {width}")
         wide += faults(page)
+        if not page.evaluate(CURRENT_IN_SIGHT):
+            wide.append(f"{path}: the menu hides where we are")
     assert wide == []
 
 

@@ -53,15 +53,17 @@ def test_who_changed_jobs(browser: Browser) -> None:
     for _ in range(2):
         browser.post(f"/p/{waits}/tags", add="a")
     browser.post("/p/1/jobs/bulk", job=[str(key), str(waits)], action="untag", tag_name="a", confirmed="1")
+    browser.post("/p/1/jobs/bulk", job=[str(key)], action="tag", tag_name="b", confirmed="1")
     assert told() == [
         {"event": "job:priority", "user": "admin", "job": str(waits), "priority": "4"},
         {"event": "job:killed", "user": "admin", "job": str(running)},
         {"event": "job:tagged", "user": "admin", "job": str(waits), "added": "a"},
         {"event": "job:tagged", "user": "admin", "jobs": "2", "removed": "a"},
+        {"event": "job:tagged", "user": "admin", "jobs": "1", "added": "b"},
     ]
     words = said(browser)
     assert f"changed the priority of job {waits.spider}/{waits.job}: to 4" in words
-    assert words[-1] == "changed the tags of 2 jobs: removed a"
+    assert words[-2:] == ["changed the tags of 2 jobs: removed a", "changed the tags of 1 job: added b"]
 
 
 def test_many_jobs_that_are_tagged_are_one_event(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,8 @@
   document.addEventListener("htmx:after:swap", settle);
   document.addEventListener("htmx:after:settle", settle);
   setInterval(localTimes, 5000);
-  document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  for (const here of all(".menu [aria-current], .tabs [aria-current]")) {
+    here.scrollIntoView({ block: "nearest", inline: "center" });
+  }
   settle();
 })();
