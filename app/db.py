@@ -138,7 +138,7 @@ def _dumps(value: Any) -> str:
 def engine() -> Engine:
     """The engine of this process."""
     if settings().database_url is None:
-        settings().data_dir.mkdir(0o700, parents=True, exist_ok=True)  # nobody else on the machine
+        settings().folder()
     return make_engine(settings().database)
 
 

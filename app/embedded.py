@@ -136,8 +136,7 @@ def up(parts: Mapping[str, Run], guard: Guard) -> None:
     """
     stop = Stop()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    settings().data_dir.mkdir(0o700, parents=True, exist_ok=True)
-    with _alone(settings().data_dir), _private_folder() as folder:
+    with _alone(settings().folder()), _private_folder() as folder:
         _check_port()
         own_broker = settings().redis_url is None
         _tell_children(folder, own_broker)

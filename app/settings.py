@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     )
     build_seconds: Seconds = Field(280, description="time limit of a deploy's virtualenv")
     list_seconds: Seconds = Field(60, description="time limit of listing a project's spiders")
-    upload_mb: int = Field(64, ge=1, le=1024, description="largest request body")
+    upload_mb: int = Field(64, ge=1, le=1024, description="largest upload; a field of a form may have 4 MB")
     storage_mb: int = Field(
         1024, ge=1, description="largest upload of records, as sent and decompressed, in MB"
     )
@@ -165,6 +165,16 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'crawldock.db'}"
+
+    def folder(self, name: str = "") -> Path:
+        """A folder of the data directory, or that itself, made unless it is there.
+
+        Nobody else on the machine may enter what the platform has made.
+        """
+        self.data_dir.mkdir(0o700, parents=True, exist_ok=True)
+        folder = self.data_dir.absolute() / name
+        folder.mkdir(exist_ok=True)
+        return folder
 
     @property
     def webhook_host_patterns(self) -> list[str]:

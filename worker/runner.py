@@ -154,8 +154,8 @@ def _outcome(ending: str | None, recorder: Recorder, status: int, oom: bool) -> 
 
 def _scratch(job: Claimed, cleanup: ExitStack) -> Path:
     """A folder of the job's own, its HOME. The lock on it is released by whatever ends us."""
-    folder = settings().data_dir.absolute() / "runs" / f"{str(job.key).replace('/', '-')}-{job.token[:8]}"
-    folder.mkdir(parents=True, mode=0o700)
+    folder = settings().folder("runs") / f"{str(job.key).replace('/', '-')}-{job.token[:8]}"
+    folder.mkdir(0o700)
     cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
     # Under its name the lock is seen only once it is held and says whose it is.
     new = folder / "lock.new"
@@ -169,7 +169,7 @@ def _scratch(job: Claimed, cleanup: ExitStack) -> Path:
 
 def sweep() -> None:
     """End what runs of dead owners left on this machine: processes first, then jobs, then folders."""
-    for folder in (settings().data_dir.absolute() / "runs").glob("*"):
+    for folder in settings().folder("runs").glob("*"):
         try:
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:

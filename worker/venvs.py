@@ -71,11 +71,10 @@ def ensure(requirements: str, stack: str | None, say: Say, run_logged: Runner) -
         say(f"stack {stack} is unknown here: the default stack is used")
     text = "\n".join([stack_requirements(), *lines, wanted or "", sys.version])
     name = hashlib.sha256(text.encode()).hexdigest()[:32]
-    folder = settings().data_dir.absolute() / "venvs"
+    folder = settings().folder("venvs")
     target = folder / name
     if (target / DONE).exists():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.lock").open("w") as lock:
         _acquire(lock.fileno(), say)
         if not (target / DONE).exists():

@@ -78,7 +78,10 @@ class Quick:
             answer = await self._endpoint(await read_body(request))
         except Exception as error:
             kind = next(kind for kind in type(error).__mro__ if kind in self._handlers)
-            answer = await self._handlers[kind](request, error)
+            try:
+                answer = await self._handlers[kind](request, error)
+            except Exception as unknown:  # to that handler
+                kind, answer = Exception, await self._handlers[Exception](request, unknown)
             await answer(scope, receive, send)
             if kind is Exception:
                 raise  # a fault of ours: the server logs it
