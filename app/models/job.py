@@ -78,7 +78,7 @@ class Job(Table, table=True):
 
     state_time: int = Field(sa_type=BigInteger)  # entered the current state
     updated_time: int = Field(sa_type=BigInteger)  # last change of state or data
-    touched_time: int = Field(sa_type=BigInteger)  # last change of anything but the tags
+    touched_time: int = Field(sa_type=BigInteger)  # last change of anything; see JobTagged
     pending_time: int | None = Field(default=None, sa_type=BigInteger)
     running_time: int | None = Field(default=None, sa_type=BigInteger)
     finished_time: int | None = Field(default=None, sa_type=BigInteger)

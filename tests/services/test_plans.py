@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -227,3 +227,21 @@ def test_a_changed_tag_leaves_the_row_of_the_job_as_it_is() -> None:
         before = session.execute(select(Job.__table__)).all()
         joblist.update_tags(session, range(1, JOBS, 10), ["new"], ["common"])
         assert session.execute(select(Job.__table__)).all() == before
+
+
+def test_a_changed_job_writes_into_no_index_of_jobs() -> None:
+    """On PostgreSQL, where a row's next version is in its page, and needs no new entries: a heartbeat's, too."""
+    if db.engine().dialect.name != "postgresql":
+        return
+    written = text(
+        "SELECT pg_stat_get_xact_tuples_updated(oid), pg_stat_get_xact_tuples_hot_updated(oid)"
+        " FROM pg_class WHERE oid = 'job'::regclass"
+    )
+    chosen = range(JOBS // 2 + 1, JOBS, 10)  # in their pages no other test leaves versions of rows
+    with Session(db.engine().execution_options(writes=True)) as session:
+        before = session.execute(written).one()  # by this connection, and not yet added to others'
+        session.execute(update(Job).where(col(Job.id).in_(chosen)).values(touched_time=LATE, lease_time=LATE))
+        changed, in_place = (
+            now - then for now, then in zip(session.execute(written).one(), before, strict=True)
+        )
+        assert changed == in_place == len(chosen)
