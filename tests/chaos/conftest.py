@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -112,6 +113,22 @@ class Chaos(Platform):
                 if any(file.path.startswith(folder) for file in process.open_files()):
                     return process
         raise AssertionError(f"nobody runs {key}")
+
+    def suspend(self, process: psutil.Process) -> None:
+        """Stop a process where it holds no lock of the database, for which all others would wait until it goes on."""
+        while True:
+            process.suspend()
+            with contextlib.closing(self.database(timeout=1)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute("ROLLBACK")
+                    return
+                except sqlite3.OperationalError:
+                    process.resume()
+
+    def database(self, timeout: float) -> sqlite3.Connection:
+        """A connection of this process's own, without transactions but those that are asked for."""
+        return sqlite3.connect(self.folder / "data" / "crawldock.db", isolation_level=None, timeout=timeout)
 
     # Rules
 

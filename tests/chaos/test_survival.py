@@ -1,6 +1,5 @@
 """What is not a death: an orderly end, a process that sleeps, a locked database, two schedulers."""
 
-import sqlite3
 import subprocess
 import time
 
@@ -30,7 +29,7 @@ def test_a_runner_that_slept_past_its_lease_is_a_stranger(chaos: Chaos) -> None:
     until(lambda: chaos.items(asleep))
     spider = chaos.spider(asleep)
     runner = chaos.runner(asleep)
-    runner.suspend()
+    chaos.suspend(runner)
     try:
         began = time.monotonic()
         ended = chaos.wait(asleep, seconds=30)
@@ -53,7 +52,7 @@ def test_a_runner_that_slept_past_its_lease_is_a_stranger(chaos: Chaos) -> None:
 def test_a_database_that_is_locked_for_a_while(chaos: Chaos) -> None:
     """Records and the end of a job wait until they can be written."""
     running, pending = chaos.load(items=30)
-    connection = sqlite3.connect(chaos.folder / "data" / "crawldock.db", isolation_level=None, timeout=10)
+    connection = chaos.database(timeout=10)
     connection.execute("BEGIN EXCLUSIVE")
     time.sleep(5)
     connection.execute("ROLLBACK")
