@@ -1,9 +1,9 @@
-"""JSON lines coming in: bounded, and forgiving where Python's own JSON is no JSON. Pure."""
+"""JSON lines: coming in, bounded, and forgiving where Python's own JSON is no JSON; and going out. Pure."""
 
 import json
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import orjson
@@ -85,9 +85,24 @@ def dumps(value: Any) -> bytes:
 
     """
     try:
-        return orjson.dumps(value)
+        return compact(orjson.dumps(value))
     except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
         raise BadParameter("Error parsing data, nested too deeply") from None
+
+
+def compact(line: bytes) -> bytes:
+    """The same bytes in no more memory than they need, for who keeps them: what orjson gives has one or two
+    pages of its own, 4 or 8 KB, until it is freed.
+    """
+    return bytes(memoryview(line))
+
+
+def written(values: Iterable[Any]) -> bytes:
+    """Values as JSON lines, in one buffer: pages for each (see ``compact``) take longer than its JSON."""
+    text = bytearray()
+    for value in values:
+        text += orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    return bytes(text)
 
 
 def value_json(value: Any) -> bytes:

@@ -39,8 +39,9 @@ class Prepared:
     statement is executed (40 to 80 µs) is ten times SQLite's own work, so that is left out here.
     """
 
-    def __init__(self, statement: Executable) -> None:
-        self._statement = statement
+    def __init__(self, statement: Executable, row: Any = None) -> None:
+        """``row``: the named tuple that rows are; None: one with the names of their columns."""
+        self._statement, self._row = statement, row
         self._forms: dict[str, _Form] = {}  # by the name of the dialect
 
     def __call__(self, session: Session, values: Mapping[str, Any]) -> list[Any]:
@@ -65,14 +66,14 @@ class Prepared:
         """What the database of ``dialect`` is sent."""
         form = self._forms.get(dialect.name)
         if form is None:
-            form = self._forms[dialect.name] = _Form(self._statement, dialect, list(values))
+            form = self._forms[dialect.name] = _Form(self._statement, dialect, list(values), self._row)
         return form
 
 
 class _Form:
     """A statement as one of the two databases takes it."""
 
-    def __init__(self, statement: Any, dialect: Dialect, names: list[str]) -> None:
+    def __init__(self, statement: Any, dialect: Dialect, names: list[str], row: Any) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=names)
         assert isinstance(compiled, SQLCompiler)
         self.text = compiled.string
@@ -90,11 +91,9 @@ class _Form:
         self._binds = [(name, convert) for name in names if (convert := binds.get(name)) is not None]
         self._names = set(names)
         columns = statement.exported_columns
-        self._row: Any = namedtuple("Row", columns.keys())  # type: ignore[misc]
-        self._results: list[Convert] = [
-            each.type.dialect_impl(dialect).result_processor(dialect, None) for each in columns
-        ]
-        self._as_found = not any(self._results)
+        self._row: Any = row or namedtuple("Row", columns.keys())
+        results = [each.type.dialect_impl(dialect).result_processor(dialect, None) for each in columns]
+        self._results = [(place, convert) for place, convert in enumerate(results) if convert is not None]
 
     def bound(self, values: Mapping[str, Any]) -> Any:
         """The values in the order, or by the names, of the text."""
@@ -106,14 +105,12 @@ class _Form:
 
     def rows(self, found: list[Any]) -> list[Any]:
         """The driver's rows, with names."""
-        if self._as_found:
+        if not self._results:
             return list(map(self._row._make, found))
-        return [
-            self._row._make(
-                [
-                    value if convert is None else convert(value)
-                    for value, convert in zip(row, self._results, strict=True)
-                ]
-            )
-            for row in found
-        ]
+        rows = []
+        for each in found:
+            values = list(each)
+            for place, convert in self._results:
+                values[place] = convert(values[place])
+            rows.append(self._row._make(values))
+        return rows

@@ -24,6 +24,7 @@ from sqlmodel import col
 from app.db import AnyRow, among, engine, insert_into, now_ms, reading, transaction
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, JobTagged, Spider
+from app.prepared import Prepared
 from app.services import activity, jobmeta, jobs
 
 LIVE = (JobState.PENDING, JobState.RUNNING, JobState.FINISHED)
@@ -97,10 +98,11 @@ _OTHERS: dict[str, Any] = {
     "spider_type": col(Spider.type),
     "elapsed": now_ms() - func.coalesce(_TAGGED.scalar_subquery(), col(Job.touched_time)),
 }
-_BY_ID = (
+_BY_ID = Prepared(
     select(*(_OTHERS[name] if name in _OTHERS else getattr(Job, name) for name in Listed._fields))
     .join(Spider, col(Spider.id) == col(Job.spider_id))
-    .where(among(Job.id, "chosen"))
+    .where(among(Job.id, "chosen")),
+    Listed,
 )
 
 
@@ -185,7 +187,7 @@ def page(session: Session, wanted: Filter, limit: int, offset: int) -> list[List
 
 def _by_id(session: Session, chosen: Sequence[int]) -> list[Listed]:
     """Jobs by row id, in that order; those that are gone are left out."""
-    found = {row[0]: Listed._make(row) for row in session.connection().execute(_BY_ID, {"chosen": chosen})}
+    found = {row.id: row for row in _BY_ID(session, {"chosen": chosen})}
     return [found[job_id] for job_id in chosen if job_id in found]
 
 

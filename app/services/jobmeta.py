@@ -14,6 +14,7 @@ from app.errors import BadParameter, TooLarge
 from app.jsonlines import LARGEST_VALUE, dumps, value_json
 from app.keys import JobKey
 from app.models import Job, JobState, JobTag, Spider
+from app.prepared import Prepared
 from app.settings import settings
 
 NAME_LENGTH = 255  # characters of a tag or a version
@@ -98,7 +99,7 @@ def token(session: Session, job_id: int) -> str | None:
     return session.scalar(select(col(Job.token)).where(running))
 
 
-_TAGS = (
+_TAGS = Prepared(
     select(col(JobTag.job_id), col(JobTag.tag))
     .where(among(JobTag.job_id, "ids"))
     .order_by(col(JobTag.job_id), col(JobTag.position))
@@ -108,7 +109,7 @@ _TAGS = (
 def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
     """The tags of each job that has any, in the order they were added."""
     found: dict[int, list[str]] = {}
-    for job_id, tag in session.connection().execute(_TAGS, {"ids": ids}):
+    for job_id, tag in _TAGS(session, {"ids": ids}):
         found.setdefault(job_id, []).append(tag)
     return found
 

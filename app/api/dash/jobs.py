@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
+from app import jsonlines
 from app.api.dash.wire import COUNT, JSON_CAP, OFFSET, PROJECT, Call, enter, ok, paging, utc
 from app.api.params import Param, Params, describe, describe_form
 from app.db import reading, transaction
@@ -106,10 +106,10 @@ def list_jl(call: Call) -> Response:
 
 
 def _lines(chosen: Sequence[int]) -> Iterator[bytes]:
-    yield orjson.dumps({"status": "ok", "count": len(chosen), "total": len(chosen)}) + b"\n"
+    yield jsonlines.written([{"status": "ok", "count": len(chosen), "total": len(chosen)}])
     jobs_with_tags = joblist.stream(chosen)
     while block := list(islice(jobs_with_tags, 500)):  # one write for many lines
-        yield b"".join(orjson.dumps(job_object(*each), option=orjson.OPT_APPEND_NEWLINE) for each in block)
+        yield jsonlines.written(job_object(*each) for each in block)
 
 
 @router.get("/count.json", openapi_extra=describe(*FILTERS))

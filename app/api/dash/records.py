@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app import jsonlines
 from app.api import formats
 from app.api.dash.wire import COUNT, JSON_CAP, OFFSET, PROJECT, Call, enter, paging
 from app.api.params import Param, Params, describe
@@ -170,14 +171,12 @@ def _entries(wanted: Wanted) -> Iterator[dict[str, Any]]:
             yield orjson.loads(line)
 
 
-def _shown(entry: dict[str, Any]) -> bytes:
-    return orjson.dumps(
-        {
-            "logLevel": formats.level_name(entry["level"]),
-            "message": entry["message"],
-            "time": formats.time_text(entry["time"], "T"),
-        }
-    )
+def _shown(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "logLevel": formats.level_name(entry["level"]),
+        "message": entry["message"],
+        "time": formats.time_text(entry["time"], "T"),
+    }
 
 
 def _lines(entries: Iterator[dict[str, Any]], text: bool) -> Iterator[bytes]:
@@ -185,7 +184,7 @@ def _lines(entries: Iterator[dict[str, Any]], text: bool) -> Iterator[bytes]:
         if text:
             yield "".join(map(formats.entry_text, block)).encode("utf-8", "replace")
         else:
-            yield b"\n".join(map(_shown, block)) + b"\n"
+            yield jsonlines.written(map(_shown, block))
 
 
 @router.get("/log.jl", openapi_extra=describe(*LOG))
@@ -203,5 +202,4 @@ def log_txt(call: Call) -> Response:
 @router.get("/log.json", openapi_extra=describe(*LOG))
 def log_json(call: Call) -> Response:
     """Log entries as one JSON array; at most 1,000, and 100 without `count`."""
-    entries = [_shown(entry) for entry in _log(call, JSON_CAP)]
-    return Stream(iter([b"[" + b",".join(entries) + b"]"]), formats.JSON)
+    return Stream(iter([orjson.dumps(list(map(_shown, _log(call, JSON_CAP))))]), formats.JSON)

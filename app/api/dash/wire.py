@@ -1,7 +1,7 @@
 """The dash envelope: entering a call, answers, errors, and times (contract 2)."""
 
 import logging
-from datetime import UTC, datetime
+import time
 from typing import Annotated, Any
 
 import orjson
@@ -154,7 +154,7 @@ async def render_crash(request: Request, error: Exception) -> Response:
 
 def utc(milliseconds: int) -> str:
     """``YYYY-MM-DDTHH:MM:SS``, UTC (contract 2.6)."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()[:19]
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
 
 
 def paging(params: Params, cap: int | None = None) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -151,4 +150,4 @@ def fingerprints(call: Caller, project: str, frontier: str, slot: str) -> Respon
     """All fingerprints that the slot has seen, in the order of their bytes."""
     _, slot_id = _find(call, project, frontier, slot)
     found = service.fingerprints(slot_id) if slot_id is not None else ()
-    return _answer(call, ([orjson.dumps({"fp": fp.decode()}) for fp in page] for page in found))
+    return _answer(call, ([jsonlines.dumps({"fp": fp.decode()}) for fp in page] for page in found))

@@ -261,8 +261,7 @@ def rows(call: Call, values: Iterable[Any]) -> Response:
     """JSON lines, or one JSON array when that is asked for; nothing else (contract 5.4)."""
     if wants(call, ("jl", "json")) == "json":
         return json_value(list(values))
-    body = b"".join(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE) for value in values)
-    return Response(body, media_type=JL)
+    return Response(jsonlines.written(values), media_type=JL)
 
 
 def stream(call: Call, parts: Iterator[bytes], kind: str) -> Response:
