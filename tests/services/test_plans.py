@@ -237,7 +237,9 @@ def test_a_changed_job_writes_into_no_index_of_jobs() -> None:
         "SELECT pg_stat_get_xact_tuples_updated(oid), pg_stat_get_xact_tuples_hot_updated(oid)"
         " FROM pg_class WHERE oid = 'job'::regclass"
     )
-    chosen = range(JOBS // 2 + 1, JOBS, 10)  # in their pages no other test leaves versions of rows
+    # In their pages no other test leaves versions of rows, as of jobs that are to be tidied: those take the
+    # room for as long as some transaction might see them.
+    chosen = [n for n in range(JOBS // 2 + 1, JOBS, 10) if 20 < n % 1000 < 980]
     with Session(db.engine().execution_options(writes=True)) as session:
         before = session.execute(written).one()  # by this connection, and not yet added to others'
         session.execute(update(Job).where(col(Job.id).in_(chosen)).values(touched_time=LATE, lease_time=LATE))
