@@ -78,27 +78,22 @@ def lenient(line: bytes) -> tuple[bytes, Any]:
 
 
 def dumps(value: Any) -> bytes:
-    """A value as one line.
+    """A value as one line, to be kept: in no more memory than it needs.
+
+    What orjson gives has one or two pages of its own, 4 or 8 KB, until it is freed.
 
     Raises:
         BadParameter: it is nested too deeply.
 
     """
     try:
-        return compact(orjson.dumps(value))
+        return bytes(memoryview(orjson.dumps(value)))
     except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
         raise BadParameter("Error parsing data, nested too deeply") from None
 
 
-def compact(line: bytes) -> bytes:
-    """The same bytes in no more memory than they need, for who keeps them: what orjson gives has one or two
-    pages of its own, 4 or 8 KB, until it is freed.
-    """
-    return bytes(memoryview(line))
-
-
 def written(values: Iterable[Any]) -> bytes:
-    """Values as JSON lines, in one buffer: pages for each (see ``compact``) take longer than its JSON."""
+    """Values as JSON lines, in one buffer: pages for each (see ``dumps``) take longer than its JSON."""
     text = bytearray()
     for value in values:
         text += orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,15 +1,13 @@
 """Statements of the calls that come in thousands: put together once, then handed to the driver."""
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
-
-Convert = Callable[[Any], Any] | None  # what a type does to a value on its way; None: nothing
 
 
 def send(connection: Connection, text: str, bound: Any = ()) -> list[Any]:

@@ -5,12 +5,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import orjson
 from sqlalchemy.exc import DBAPIError
 
 from app.db import reading, transaction
-from app.errors import Condemned, OutOfStep, StoreAway
-from app.jsonlines import compact
+from app.errors import BadParameter, Condemned, OutOfStep, StoreAway
+from app.jsonlines import dumps
 from app.models import Kind
 from app.services import records
 from app.services.records import MAX_BYTES, MAX_RECORDS, Batch
@@ -78,7 +77,7 @@ class Recorder:
             return
         try:
             self._take(message)
-        except orjson.JSONEncodeError as error:  # nested deeper than can be written
+        except BadParameter as error:  # nested deeper than can be written
             self.log(ERROR, f"[pipe] a {message.kind} message was dropped: {error}")
 
     def _take(self, message: Message) -> None:
@@ -89,9 +88,9 @@ class Recorder:
         elif message.kind == "REQ":
             # Fields without a value are absent when read back (contract 6.18).
             fields = {name: value for name, value in message.value.items() if value is not None}
-            self._buffers[Kind.REQUESTS].add(compact(orjson.dumps(fields)))
+            self._buffers[Kind.REQUESTS].add(dumps(fields))
         elif message.kind == "STA" and isinstance(stats := message.value.get("stats"), dict):
-            orjson.dumps(stats)  # raises here, not on the way to the database
+            dumps(stats)  # raises here, not on the way to the database
             self._stats = stats
         elif message.kind == "FIN":
             outcome = message.value.get("outcome")
@@ -117,14 +116,14 @@ class Recorder:
 
         """
         stand = [self._buffers[kind].stop for kind in (Kind.ITEMS, Kind.REQUESTS, Kind.LOGS)]
-        self._buffers[Kind.SAMPLES].add(compact(orjson.dumps([_now(), *stand, self._errors, memory])))
+        self._buffers[Kind.SAMPLES].add(dumps([_now(), *stand, self._errors, memory]))
 
     def log(self, level: int, message: str, moment: int | None = None) -> None:
         """Add a log entry, ours or the spider's."""
         message = message.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:MESSAGE_LENGTH]
         entry = {"time": moment or _now(), "level": level, "message": message}
         self._errors += level >= ERROR
-        self._buffers[Kind.LOGS].add(compact(orjson.dumps(entry)))
+        self._buffers[Kind.LOGS].add(dumps(entry))
 
     @property
     def full(self) -> bool:

@@ -4,9 +4,9 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -236,4 +236,4 @@ def level_name(level: int) -> str:
 
 def time_text(milliseconds: int, separator: str) -> str:
     """``YYYY-MM-DD HH:MM:SS``, UTC, with the separator in the middle."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime(f"%Y-%m-%d{separator}%H:%M:%S")
+    return time.strftime(f"%Y-%m-%d{separator}%H:%M:%S", time.gmtime(milliseconds // 1000))

@@ -125,6 +125,7 @@ class Chaos(Platform):
                     return
                 except sqlite3.OperationalError:
                     process.resume()
+                    time.sleep(0.05)  # so it can end what it was at
 
     def database(self, timeout: float) -> sqlite3.Connection:
         """A connection of this process's own, without transactions but those that are asked for."""

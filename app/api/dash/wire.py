@@ -1,7 +1,6 @@
 """The dash envelope: entering a call, answers, errors, and times (contract 2)."""
 
 import logging
-import time
 from typing import Annotated, Any
 
 import orjson
@@ -13,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.body import Body, read_body, read_json_body, read_whole_json
+from app.api.formats import time_text
 from app.api.params import Param, Params
 from app.auth import Principal, authenticate
 from app.db import reading
@@ -154,7 +154,7 @@ async def render_crash(request: Request, error: Exception) -> Response:
 
 def utc(milliseconds: int) -> str:
     """``YYYY-MM-DDTHH:MM:SS``, UTC (contract 2.6)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
+    return time_text(milliseconds, "T")
 
 
 def paging(params: Params, cap: int | None = None) -> tuple[int, int]:
